@@ -1,0 +1,108 @@
+// cancel_on: cancellation through a std::stop_token, from any thread.
+#pragma once
+
+#include <atomic>
+#include <coroutine>
+#include <optional>
+#include <stop_token>
+#include <utility>
+
+#include "timeout.hpp"
+
+namespace curfew {
+
+namespace detail {
+
+template <class Awaitable>
+class stoppable {
+public:
+    stoppable(Awaitable&& awaitable, std::stop_token token)
+        : scoped_(static_cast<Awaitable&&>(awaitable)), token_(std::move(token)), request_(scoped_) {}
+    ~stoppable() { detach(); }
+
+    bool await_ready() const noexcept { return false; }
+
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> coroutine) {
+        scoped_.enter(coroutine);
+        if (!scoped_.self->loop) fatal("cancel_on outside a running io_context");
+        if (token_.stop_requested())
+            scoped_.self->cancel(scoped_.scope);
+        else
+            callback_.emplace(std::move(token_), messenger{*this});
+        return scoped_.suspend(coroutine);
+    }
+
+    decltype(auto) await_resume() {
+        detach();
+        return scoped_.resume();
+    }
+
+private:
+    /// Runs in whatever thread requests the stop.
+    struct messenger {
+        stoppable& to;
+        void operator()() const noexcept {
+            to.sent_ = true;
+            to.scoped_.self->loop->post(to.request_);
+        }
+    };
+
+    struct request : posted_function {
+        scoped<Awaitable>& target;
+        bool arrived = false;
+        explicit request(scoped<Awaitable>& scope) : target(scope) {
+            run = [](posted_function& self, bool wanted) {
+                auto& message = static_cast<request&>(self);
+                message.arrived = true;
+                if (wanted) message.target.self->cancel(message.target.scope);
+            };
+        }
+    };
+
+    /// Destroying the callback waits for one that is running in another thread, so from here on
+    /// nobody posts; what has been posted and has not arrived is taken back.
+    void detach() noexcept {
+        if (!callback_) return;
+        callback_.reset();
+        if (sent_ && !request_.arrived) scoped_.self->loop->withdraw(request_);
+    }
+
+    scoped<Awaitable> scoped_;
+    std::stop_token token_;
+    bool sent_ = false;  // written by the callback, read after its end
+    request request_;
+    std::optional<std::stop_callback<messenger>> callback_;
+};
+
+template <class Awaitable>
+class [[nodiscard("cancel_on does nothing until it is awaited")]] stoppable_request {
+public:
+    stoppable_request(Awaitable&& awaitable, std::stop_token token)
+        : awaitable_(static_cast<Awaitable&&>(awaitable)), token_(std::move(token)) {}
+    stoppable<Awaitable> operator co_await() && {
+        return stoppable<Awaitable>(static_cast<Awaitable&&>(awaitable_), std::move(token_));
+    }
+
+private:
+    Awaitable awaitable_;
+    std::stop_token token_;
+};
+
+}  // namespace detail
+
+/// Cancels what `awaitable` waits for, and all that it starts from then on, when a stop is
+/// requested; from any thread. Yields what `awaitable` yields: an operation that was cut short
+/// says `errc::canceled`.
+///
+/// ```cpp
+/// auto [ec, n] = co_await cancel_on(socket.read_some(buffer), source.get_token());
+/// ```
+template <class Awaitable>
+auto cancel_on(Awaitable&& awaitable, std::stop_token token) {
+    static_assert(detail::checked_awaitable<Awaitable>);
+    return detail::stoppable_request<Awaitable>(static_cast<Awaitable&&>(awaitable),
+                                                std::move(token));
+}
+
+}  // namespace curfew

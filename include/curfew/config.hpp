@@ -1,0 +1,62 @@
+// Version, assertions, and what happens when there is nobody left to report an error to.
+#pragma once
+
+#include <cstdio>
+#include <cstdlib>
+
+#define CURFEW_VERSION_MAJOR 0
+#define CURFEW_VERSION_MINOR 1
+#define CURFEW_VERSION_PATCH 0
+
+#if defined(__cpp_exceptions) || defined(__EXCEPTIONS) || defined(_CPPUNWIND)
+#define CURFEW_EXCEPTIONS 1
+#else
+#define CURFEW_EXCEPTIONS 0
+#endif
+
+namespace curfew {
+
+/// Called where an exception would be thrown in a program built without exceptions, and by failed
+/// assertions. It must not return; if it does, the program is aborted.
+using fatal_handler = void (*)(const char* message);
+
+namespace detail {
+
+inline fatal_handler& installed_fatal_handler() noexcept {
+    static fatal_handler handler = nullptr;
+    return handler;
+}
+
+}  // namespace detail
+
+/// Installs the handler for errors that cannot be reported otherwise and returns the one it
+/// replaces (null: the default, which prints the message to stderr). Set it before other threads use the
+/// library.
+inline fatal_handler set_fatal_handler(fatal_handler handler) noexcept {
+    fatal_handler before = detail::installed_fatal_handler();
+    detail::installed_fatal_handler() = handler;
+    return before;
+}
+
+namespace detail {
+
+[[noreturn]] inline void fatal(const char* message) noexcept {
+    if (fatal_handler handler = installed_fatal_handler())
+        handler(message);
+    else
+        std::fprintf(stderr, "curfew: %s\n", message);
+    std::abort();
+}
+
+}  // namespace detail
+}  // namespace curfew
+
+/// States what must hold. On wherever `assert` would be, unless the program decides otherwise.
+#if !defined(CURFEW_ASSERT)
+#if defined(NDEBUG)
+#define CURFEW_ASSERT(condition) static_cast<void>(0)
+#else
+#define CURFEW_ASSERT(condition) \
+    ((condition) ? static_cast<void>(0) : ::curfew::detail::fatal("assertion failed: " #condition))
+#endif
+#endif

@@ -1,0 +1,165 @@
+// The one kind of operation that all reactors speak: started once, pending at most once, completed
+// once. It is a plain record inside an awaiter, so inside the frame of the coroutine that awaits it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../config.hpp"
+#include "../platform/platform.hpp"
+#include "ready_queue.hpp"
+
+namespace curfew {
+
+struct operation;
+struct fiber;
+
+namespace detail {
+class loop;
+}
+
+enum class operation_kind : std::uint8_t {
+    connect,
+    accept,
+    read,  // from a stream
+    write,
+    receive_from,  // one datagram; from the connected peer if there is no address
+    send_to,
+    wait,
+};
+
+/// What a `wait` waits for; both: whichever comes first.
+enum class readiness : std::uint8_t { readable = 1, writable = 2 };
+
+constexpr readiness operator|(readiness a, readiness b) noexcept {
+    return static_cast<readiness>(static_cast<unsigned>(a) | static_cast<unsigned>(b));
+}
+
+constexpr bool operator&(readiness a, readiness b) noexcept {
+    return (static_cast<unsigned>(a) & static_cast<unsigned>(b)) != 0;
+}
+
+/// How an operation ended. `system` stands for the system's error number beside it.
+enum class outcome : std::uint8_t {
+    success,
+    system,
+    eof,
+    timed_out,
+    canceled,
+    closed,
+    not_supported,
+};
+
+/// What the library keeps of a socket for its reactor. It stays where it is while the socket object
+/// moves, and lives until no operation is pending on it.
+struct socket_state {
+    detail::loop* loop = nullptr;  // null once the context is gone
+    socket_state* next = nullptr;   // the context's list of all sockets
+    socket_state** link = nullptr;
+    platform::socket_handle handle = platform::invalid_socket;
+    platform::transport type = platform::transport::stream;
+    /// A cancelled write left an unknown part of its bytes in the stream: all later ones fail.
+    bool write_broken = false;
+
+    operation* reader = nullptr;  // the pending operation of each direction
+    operation* writer = nullptr;
+
+    // The reactor's own marks; zero in a new socket.
+    std::uint8_t marks = 0;
+    std::uint32_t slot = 0;
+
+    bool is_open() const noexcept { return handle != platform::invalid_socket; }
+};
+
+namespace detail {
+
+/// What a fiber can be suspended in.
+struct suspension : ready_node {
+    /// Asks for the end of the wait: the fiber's innermost scope, or one around it, is cancelled.
+    /// With `abort`, a pending socket operation's socket is aborted. May complete the suspension
+    /// at once, never resumes it, and does nothing when it has completed already.
+    void (*interrupt)(suspension&, bool abort) noexcept = nullptr;
+    bool is_operation = false;
+};
+
+}  // namespace detail
+
+struct operation : detail::suspension {
+    enum class state : std::uint8_t { idle, pending, complete };
+
+    socket_state* socket = nullptr;
+    const platform::buffer* buffers = nullptr;
+    std::size_t buffer_count = 0;
+    std::size_t offset = 0;  // done of buffers[0]
+    std::size_t transferred = 0;
+    platform::socket_address* address = nullptr;  // connect, receive_from, send_to; may be null
+    platform::socket_handle accepted = platform::invalid_socket;
+    int error = 0;  // with outcome::system
+    operation_kind kind = operation_kind::read;
+    readiness interest = readiness::readable;
+    bool exact = false;  // read or write: go on until the buffers are full or empty
+    state progress = state::idle;
+    outcome result = outcome::success;
+    /// Why it was asked to end, set before anything else happens; `success`: it was not.
+    outcome reason = outcome::success;
+
+    operation() = default;
+    operation(const operation&) = delete;
+    operation& operator=(const operation&) = delete;
+    ~operation() { CURFEW_ASSERT(progress != state::pending); }
+
+    bool waits_for(readiness direction) const noexcept { return interest & direction; }
+
+    /// Bytes that the current buffers still hold or take.
+    bool wants_nothing() const noexcept {
+        for (std::size_t i = 0; i < buffer_count; ++i)
+            if (buffers[i].size != (i == 0 ? offset : 0)) return false;
+        return true;
+    }
+
+    /// Counts `n` bytes as moved. True if the operation is done.
+    bool advance(std::size_t n) noexcept {
+        transferred += n;
+        if (!exact) return true;
+        offset += n;
+        while (buffer_count && offset >= buffers->size) {
+            offset -= buffers->size;
+            ++buffers;
+            --buffer_count;
+        }
+        return buffer_count == 0;
+    }
+
+    /// Ends the operation with what the system said. An end that was asked for wins over the
+    /// error it caused; success, and any byte moved by a plain read or write, wins over both.
+    void finish(outcome how, int system_error = 0) noexcept {
+        CURFEW_ASSERT(progress != state::complete);
+        progress = state::complete;
+        if (how != outcome::success && reason != outcome::success)
+            how = reason;
+        else
+            error = system_error;
+        result = how;
+    }
+};
+
+/// Where a reactor delivers what has completed.
+class completions {
+public:
+    explicit completions(detail::ready_queue& ready) noexcept : ready_(ready) {}
+
+    /// `op.finish` has been called and nothing refers to its buffers any more: the operation is no
+    /// longer its socket's pending one, and the coroutine that awaits it will be resumed.
+    void push(operation& op) noexcept {
+        CURFEW_ASSERT(op.progress == operation::state::complete);
+        socket_state& socket = *op.socket;
+        if (socket.reader == &op) socket.reader = nullptr;
+        if (socket.writer == &op) socket.writer = nullptr;
+        ready_.push(op);
+    }
+
+private:
+    detail::ready_queue& ready_;
+};
+
+}  // namespace curfew

@@ -1,0 +1,67 @@
+// The queue of what is to be resumed: first in, first out, intrusive.
+#pragma once
+
+#include <coroutine>
+
+namespace curfew {
+
+struct fiber;
+
+namespace detail {
+
+/// What can be queued: a suspended coroutine of a fiber, or (with no coroutine) a function.
+struct ready_node {
+    ready_node* next = nullptr;
+    std::coroutine_handle<> waiter;
+    fiber* owner = nullptr;
+};
+
+class ready_queue {
+public:
+    ready_queue() = default;
+    ready_queue(const ready_queue&) = delete;
+    ready_queue& operator=(const ready_queue&) = delete;
+
+    bool empty() const noexcept { return head_ == nullptr; }
+
+    void push(ready_node& node) noexcept {
+        node.next = nullptr;
+        *end_ = &node;
+        end_ = &node.next;
+    }
+
+    /// Null when empty.
+    ready_node* pop() noexcept {
+        ready_node* node = head_;
+        if (!node) return nullptr;
+        head_ = node->next;
+        if (!head_) end_ = &head_;
+        return node;
+    }
+
+    /// Puts all of `other` at the end.
+    void append(ready_queue& other) noexcept {
+        if (other.empty()) return;
+        *end_ = other.head_;
+        end_ = other.end_;
+        other.head_ = nullptr;
+        other.end_ = &other.head_;
+    }
+
+    /// Takes out one node if it is queued here; looks at all that stand before it.
+    void remove(ready_node& node) noexcept {
+        for (ready_node** at = &head_; *at; at = &(*at)->next) {
+            if (*at != &node) continue;
+            *at = node.next;
+            if (!node.next) end_ = at;
+            return;
+        }
+    }
+
+private:
+    ready_node* head_ = nullptr;
+    ready_node** end_ = &head_;
+};
+
+}  // namespace detail
+}  // namespace curfew

@@ -1,0 +1,87 @@
+// The library's own errors. Every other error is the system's, with the system's category.
+#pragma once
+
+#include <string>
+#include <system_error>
+
+#include "core/operation.hpp"
+
+namespace curfew {
+
+/// Converts to `std::error_code`; compare with `ec == curfew::errc::timed_out`.
+enum class errc {
+    /// This call's own time limit has expired. A TCP time-out reported by the system is
+    /// another code: it equals `std::errc::timed_out` only.
+    timed_out = 1,
+    /// Somebody else ended the operation: an outer limit, a cancelled task, `socket.cancel()`.
+    canceled,
+    /// This side has closed or aborted the socket, or it was never open.
+    closed,
+    /// The peer has ended the stream.
+    eof,
+    /// The platform lacks the call.
+    not_supported,
+};
+
+namespace detail {
+
+class error_category final : public std::error_category {
+public:
+    const char* name() const noexcept override { return "curfew"; }
+
+    std::string message(int code) const override {
+        switch (static_cast<errc>(code)) {
+        case errc::timed_out: return "time limit expired";
+        case errc::canceled: return "operation canceled";
+        case errc::closed: return "socket closed on this side";
+        case errc::eof: return "end of stream";
+        case errc::not_supported: return "not supported on this platform";
+        }
+        return "unknown error";
+    }
+
+    std::error_condition default_error_condition(int code) const noexcept override {
+        switch (static_cast<errc>(code)) {
+        case errc::timed_out: return std::errc::timed_out;
+        case errc::canceled: return std::errc::operation_canceled;
+        case errc::closed: return std::errc::bad_file_descriptor;
+        case errc::not_supported: return std::errc::not_supported;
+        case errc::eof: break;
+        }
+        return {code, *this};
+    }
+};
+
+}  // namespace detail
+
+inline const std::error_category& error_category() noexcept {
+    static const detail::error_category category;
+    return category;
+}
+
+inline std::error_code make_error_code(errc code) noexcept {
+    return {static_cast<int>(code), error_category()};
+}
+
+}  // namespace curfew
+
+template <>
+struct std::is_error_code_enum<curfew::errc> : std::true_type {};
+
+namespace curfew::detail {
+
+/// The error code of an operation that has ended.
+inline std::error_code error_of(outcome how, int system_error) noexcept {
+    switch (how) {
+    case outcome::success: return {};
+    case outcome::system: return platform::error_code(system_error);
+    case outcome::eof: return errc::eof;
+    case outcome::timed_out: return errc::timed_out;
+    case outcome::canceled: return errc::canceled;
+    case outcome::closed: return errc::closed;
+    case outcome::not_supported: return errc::not_supported;
+    }
+    return {};
+}
+
+}  // namespace curfew::detail

@@ -1,0 +1,212 @@
+// io_context: the loop as its user sees it.
+#pragma once
+
+#include <chrono>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+#include "core/time.hpp"
+#include "join_handle.hpp"
+#include "loop.hpp"
+#include "reactor/make_reactor.hpp"
+#include "result.hpp"
+#include "task.hpp"
+
+namespace curfew {
+
+namespace detail {
+loop& loop_of(io_context& context) noexcept;
+}
+
+/// Runs tasks and the operations they await, in the thread that calls `run` or `poll`.
+///
+/// `post`, `stop` and cancellation through a `std::stop_token` may come from any thread; all else
+/// belongs to the loop's thread. No member needs a restart: after `stop` or an exception, call
+/// `run` again.
+///
+/// The destructor cancels what still runs, waits until the system has let go of every buffer, and
+/// destroys the tasks where they stand, without resuming them. Sockets that outlive their
+/// context are closed.
+class io_context {
+public:
+    /// The best reactor of the machine, or the one that the environment variable CURFEW_REACTOR
+    /// names (select, poll, epoll, io_uring, iocp). Throws `std::system_error` if that name is
+    /// unknown or the machine does not have it.
+    io_context() : io_context(default_reactor()) {}
+
+    /// Throws `std::system_error` (`errc::not_supported`) if the machine does not have it.
+    explicit io_context(reactor_kind kind) : io_context(named_reactor(kind, "curfew::io_context")) {}
+
+    /// A reactor of the program's own; not null.
+    explicit io_context(std::unique_ptr<reactor> own) : loop_(*this, std::move(own)) {}
+
+    io_context(const io_context&) = delete;
+    io_context& operator=(const io_context&) = delete;
+
+    /// Starts `work` in the loop's next turn, as a line of execution of its own. Its frame is freed
+    /// when it has returned and its handle is gone.
+    template <class T>
+    join_handle<T> spawn(task<T> work) {
+        work.check_startable();
+        auto* record = new detail::spawned_fiber;
+        const auto frame = std::exchange(work.frame_, nullptr);
+        loop_.spawn(frame, frame.promise(), *record);
+        return join_handle<T>(*record);
+    }
+
+    /// Runs the loop until `work` has returned, and gives what it returned or throws what left it.
+    /// Other tasks run too, and stay suspended afterwards. If `stop` ends it early, or the
+    /// exception of another task that nobody joins (which it throws), `work` is destroyed.
+    template <class T>
+    T block_on(task<T> work) {
+        detail::spawned_fiber* record = nullptr;
+        {
+            work.check_startable();
+            record = new detail::spawned_fiber;
+            const auto frame = std::exchange(work.frame_, nullptr);
+            loop_.spawn(frame, frame.promise(), *record);
+        }
+        const join_handle<T> handle(*record);
+        const killer guard{loop_, *record};
+        loop_.run(detail::endless, detail::loop::unlimited, [&] { return record->has_ended; });
+        if (!record->has_ended)
+            detail::raise(errc::canceled, "curfew::io_context::block_on was stopped");
+        record->reported = true;
+        return static_cast<detail::promise<T>*>(record->promise)->take();
+    }
+
+    /// Runs until all tasks have returned and all posted functions have run, or `stop`. Like
+    /// all of its kind it returns how many coroutines and functions it has resumed or called.
+    /// Throws what left a task that nobody joins, and `std::system_error` if the reactor fails.
+    std::size_t run() { return run_to(detail::endless); }
+
+    /// The same, for that long at the most.
+    template <class Rep, class Period>
+    std::size_t run_for(std::chrono::duration<Rep, Period> time) {
+        return run_to(detail::saturating_add(detail::ticks_now(), detail::to_ticks(time)));
+    }
+
+    template <class Duration>
+    std::size_t run_until(std::chrono::time_point<clock, Duration> end) {
+        return run_to(detail::to_ticks(end));
+    }
+
+    /// Waits for one thing to do and does it. 0: there is no work.
+    std::size_t run_one() {
+        return loop_.run(detail::endless, 1, [] { return false; });
+    }
+
+    /// Looks once at the system and runs what is ready, without waiting: the network's slice of a
+    /// frame.
+    std::size_t poll() { return loop_.poll(detail::endless); }
+
+    /// Like `poll`, again and again as long as there is something ready, but starts nothing new
+    /// once the budget is spent. What was left goes on with the next call.
+    template <class Rep, class Period>
+    std::size_t poll_for(std::chrono::duration<Rep, Period> budget) {
+        const auto end = detail::saturating_add(detail::ticks_now(), detail::to_ticks(budget));
+        std::size_t total = 0;
+        for (;;) {
+            const std::size_t count = loop_.poll(end);
+            total += count;
+            if (count == 0 || detail::ticks_now() >= end) return total;
+        }
+    }
+
+    /// When the earliest limit expires or sleep ends; nothing if there is none. A frame that has
+    /// nothing to do may wait until then, if no socket matters.
+    std::optional<clock::time_point> next_deadline() noexcept {
+        const auto deadline = loop_.next_deadline();
+        if (deadline == detail::endless) return std::nullopt;
+        return detail::to_time_point(deadline);
+    }
+
+    /// Makes the current `run` (or `poll`, `block_on`), or else the next, return when the current
+    /// coroutine is suspended. From any thread.
+    void stop() noexcept { loop_.stop(); }
+
+    /// Runs `function()` in the loop's thread. From any thread. What it throws comes out of `run`.
+    template <class Function>
+    void post(Function function) {
+        struct holder final : detail::posted_function {
+            Function call;
+            explicit holder(Function&& f) : call(std::move(f)) {}
+        };
+        auto made = std::make_unique<holder>(std::move(function));
+        made->run = [](detail::posted_function& self, bool wanted) {
+            const std::unique_ptr<holder> own(static_cast<holder*>(&self));
+            if (wanted) own->call();
+        };
+        loop_.post(*made.release());
+    }
+
+    /// The time, read at most once between two looks at the system.
+    clock::time_point now() noexcept { return detail::to_time_point(loop_.now()); }
+
+    /// The reactor's name: "epoll", "poll", ...
+    std::string_view name() const noexcept { return loop_.system().name(); }
+
+private:
+    friend detail::loop& detail::loop_of(io_context& context) noexcept;
+
+    struct killer {
+        detail::loop& loop;
+        detail::spawned_fiber& record;
+        ~killer() {
+            if (!record.has_ended) loop.kill(record);
+        }
+    };
+
+    std::size_t run_to(detail::ticks end) {
+        return loop_.run(end, detail::loop::unlimited, [] { return false; });
+    }
+
+    static std::unique_ptr<reactor> named_reactor(reactor_kind kind, std::string_view asked) {
+        auto [made, error] = detail::make_reactor(kind);
+        if (!made)
+            detail::raise(error ? platform::error_code(error) : make_error_code(errc::not_supported),
+                          (std::string(asked) + ": reactor '" + std::string(to_string(kind)) + "'")
+                              .c_str());
+        return std::move(made);
+    }
+
+    static std::unique_ptr<reactor> default_reactor() {
+        if (const char* name = std::getenv("CURFEW_REACTOR"); name && *name) {
+            const auto kind = parse_reactor_kind(name);
+            if (!kind)
+                detail::raise(std::make_error_code(std::errc::invalid_argument),
+                              ("CURFEW_REACTOR='" + std::string(name) +
+                               "' is none of select, poll, epoll, io_uring, iocp")
+                                  .c_str());
+            return named_reactor(*kind, "CURFEW_REACTOR");
+        }
+        int last = 0;
+        for (const auto kind : detail::preferred_reactors) {
+            auto [made, error] = detail::make_reactor(kind);
+            if (made) return std::move(made);
+            last = error;
+        }
+        detail::raise(platform::error_code(last), "curfew::io_context: no reactor could be made");
+    }
+
+    detail::loop loop_;
+};
+
+inline detail::loop& detail::loop_of(io_context& context) noexcept {
+    return context.loop_;
+}
+
+/// The context whose loop runs the caller. Outside a loop there is none, and asking for it is
+/// fatal.
+inline io_context& this_context() noexcept {
+    if (!detail::this_thread.running)
+        detail::fatal("this_context() outside a running io_context");
+    return detail::this_thread.running->context();
+}
+
+}  // namespace curfew

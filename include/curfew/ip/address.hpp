@@ -1,0 +1,244 @@
+// IP addresses, versions 4 and 6.
+#pragma once
+
+#include <array>
+#include <compare>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "../platform/platform.hpp"
+#include "../result.hpp"
+
+namespace curfew::ip {
+
+using platform::family;
+
+/// An IPv4 or IPv6 address, or none (the default, `is_unspecified()` too).
+class address {
+public:
+    using v4_bytes = std::array<std::uint8_t, 4>;   // in network order
+    using v6_bytes = std::array<std::uint8_t, 16>;
+
+    address() = default;
+
+    explicit address(const v4_bytes& bytes) noexcept {
+        raw_.family = family::v4;
+        std::copy(bytes.begin(), bytes.end(), raw_.bytes);
+    }
+
+    /// `scope` is the number of a network interface, for link-local addresses.
+    explicit address(const v6_bytes& bytes, std::uint32_t scope = 0) noexcept {
+        raw_.family = family::v6;
+        raw_.scope = scope;
+        std::copy(bytes.begin(), bytes.end(), raw_.bytes);
+    }
+
+    static address any_v4() noexcept { return address(v4_bytes{}); }
+    static address any_v6() noexcept { return address(v6_bytes{}); }
+    static address loopback_v4() noexcept { return address(v4_bytes{127, 0, 0, 1}); }
+    static address loopback_v6() noexcept {
+        v6_bytes bytes{};
+        bytes[15] = 1;
+        return address(bytes);
+    }
+
+    /// Reads "127.0.0.1", "::1", "fe80::1%eth0". `std::errc::invalid_argument` for anything else;
+    /// names of hosts are not looked up.
+    static result<address> parse(std::string_view text);
+
+    ip::family family() const noexcept { return raw_.family; }
+    bool is_v4() const noexcept { return raw_.family == ip::family::v4; }
+    bool is_v6() const noexcept { return raw_.family == ip::family::v6; }
+    std::uint32_t scope() const noexcept { return raw_.scope; }
+
+    /// True for no address, 0.0.0.0 and ::.
+    bool is_unspecified() const noexcept {
+        for (const auto byte : raw_.bytes)
+            if (byte) return false;
+        return true;
+    }
+
+    bool is_loopback() const noexcept {
+        return is_v4() ? raw_.bytes[0] == 127 : address(to_v6()) == loopback_v6();
+    }
+
+    /// The bytes of an IPv4 address; zeros for another.
+    v4_bytes to_v4() const noexcept {
+        v4_bytes bytes{};
+        if (is_v4()) std::copy(raw_.bytes, raw_.bytes + 4, bytes.begin());
+        return bytes;
+    }
+
+    v6_bytes to_v6() const noexcept {
+        v6_bytes bytes{};
+        if (is_v6()) std::copy(raw_.bytes, raw_.bytes + 16, bytes.begin());
+        return bytes;
+    }
+
+    /// As in RFC 5952; empty for no address.
+    std::string to_string() const;
+
+    friend bool operator==(const address&, const address&) = default;
+    friend std::strong_ordering operator<=>(const address& a, const address& b) noexcept {
+        if (const auto order = a.raw_.family <=> b.raw_.family; order != 0) return order;
+        for (int i = 0; i < 16; ++i)
+            if (const auto order = a.raw_.bytes[i] <=> b.raw_.bytes[i]; order != 0) return order;
+        return a.raw_.scope <=> b.raw_.scope;
+    }
+
+private:
+    friend class endpoint;
+    platform::socket_address raw_;  // its port is 0
+};
+
+namespace detail {
+
+/// Reads the digits at the start of `text`, at most `most` of them, and takes them away. -1:
+/// there are none, or too many.
+inline long take_number(std::string_view& text, int base, std::size_t most) noexcept {
+    long value = 0;
+    std::size_t count = 0;
+    for (; count < text.size(); ++count) {
+        const char c = text[count];
+        int digit = -1;
+        if (c >= '0' && c <= '9') digit = c - '0';
+        else if (base == 16 && c >= 'a' && c <= 'f') digit = c - 'a' + 10;
+        else if (base == 16 && c >= 'A' && c <= 'F') digit = c - 'A' + 10;
+        if (digit < 0) break;
+        if (count == most) return -1;
+        value = value * base + digit;
+    }
+    text.remove_prefix(count);
+    return count ? value : -1;
+}
+
+inline bool take(std::string_view& text, std::string_view prefix) noexcept {
+    if (text.substr(0, prefix.size()) != prefix) return false;
+    text.remove_prefix(prefix.size());
+    return true;
+}
+
+/// Reads four decimal numbers without leading zeros, which some systems take for octal.
+inline bool parse_v4(std::string_view text, std::uint8_t* bytes) noexcept {
+    for (int i = 0; i < 4; ++i) {
+        if (i > 0 && !take(text, ".")) return false;
+        const bool zero_first = text.size() > 1 && text[0] == '0' && text[1] >= '0' && text[1] <= '9';
+        const long value = take_number(text, 10, 3);
+        if (zero_first || value < 0 || value > 255) return false;
+        bytes[i] = static_cast<std::uint8_t>(value);
+    }
+    return text.empty();
+}
+
+/// Reads up to eight groups, of which "::" stands for as many zeros as are missing.
+inline bool parse_v6(std::string_view text, std::uint8_t* bytes) noexcept {
+    std::uint8_t read[16] = {};
+    int size = 0;
+    int gap = -1;
+    if (take(text, "::")) gap = 0;
+    while (!text.empty() && size < 16) {
+        if (text.find('.') != text.npos && text.find(':') == text.npos) {
+            if (size > 12 || !parse_v4(text, read + size)) return false;
+            size += 4;
+            text = {};
+            break;
+        }
+        const long group = take_number(text, 16, 4);
+        if (group < 0) return false;
+        read[size++] = static_cast<std::uint8_t>(group >> 8);
+        read[size++] = static_cast<std::uint8_t>(group & 0xff);
+        if (text.empty()) break;
+        if (take(text, "::")) {
+            if (gap >= 0) return false;
+            gap = size;
+        } else if (!take(text, ":") || text.empty()) {
+            return false;
+        }
+    }
+    if (!text.empty() || (gap < 0 ? size != 16 : size > 14)) return false;
+    const int tail = gap < 0 ? 0 : size - gap;
+    std::copy(read, read + (size - tail), bytes);
+    std::copy(read + (size - tail), read + size, bytes + (16 - tail));
+    return true;
+}
+
+/// A scope's number, or the name of an interface.
+inline bool parse_scope(std::string_view text, std::uint32_t& scope) {
+    std::string_view rest = text;
+    const long number = take_number(rest, 10, 9);
+    if (number >= 0 && rest.empty()) {
+        scope = static_cast<std::uint32_t>(number);
+        return true;
+    }
+    scope = platform::interface_index(std::string(text).c_str());
+    return scope != 0;
+}
+
+inline std::string to_text(std::uint32_t number, int base) {
+    std::string text;
+    const auto radix = static_cast<std::uint32_t>(base);
+    do text.insert(text.begin(), "0123456789abcdef"[number % radix]);
+    while (number /= radix);
+    return text;
+}
+
+}  // namespace detail
+
+inline result<address> address::parse(std::string_view text) {
+    address parsed;
+    const auto percent = text.find('%');
+    const std::string_view host = text.substr(0, percent);
+    bool good = false;
+    if (host.find(':') == host.npos) {
+        good = percent == text.npos && detail::parse_v4(host, parsed.raw_.bytes);
+        parsed.raw_.family = ip::family::v4;
+    } else {
+        good = detail::parse_v6(host, parsed.raw_.bytes) &&
+               (percent == text.npos ||
+                detail::parse_scope(text.substr(percent + 1), parsed.raw_.scope));
+        parsed.raw_.family = ip::family::v6;
+    }
+    if (!good) return std::make_error_code(std::errc::invalid_argument);
+    return parsed;
+}
+
+inline std::string address::to_string() const {
+    std::string text;
+    if (is_v4()) {
+        for (int i = 0; i < 4; ++i) {
+            if (i > 0) text += '.';
+            text += detail::to_text(raw_.bytes[i], 10);
+        }
+    } else if (is_v6()) {
+        const auto group = [&](int i) {
+            return static_cast<std::uint32_t>(raw_.bytes[2 * i] << 8 | raw_.bytes[2 * i + 1]);
+        };
+        const bool mapped = std::all_of(raw_.bytes, raw_.bytes + 10, [](auto b) { return b == 0; }) &&
+                            raw_.bytes[10] == 0xff && raw_.bytes[11] == 0xff;
+        const int groups = mapped ? 6 : 8;
+        // The longest run of at least two zero groups, the first one of that length.
+        int gap = -1;
+        int gap_size = 1;
+        for (int i = 0, size; i < groups; i += size + 1) {
+            for (size = 0; i + size < groups && group(i + size) == 0;) ++size;
+            if (size > gap_size) gap = i, gap_size = size;
+        }
+        for (int i = 0; i < groups; ++i) {
+            if (i == gap) {
+                text += "::";
+                i += gap_size - 1;
+                continue;
+            }
+            if (!text.empty() && text.back() != ':') text += ':';
+            text += detail::to_text(group(i), 16);
+        }
+        if (mapped) text += ':' + address(v4_bytes{raw_.bytes[12], raw_.bytes[13], raw_.bytes[14],
+                                                   raw_.bytes[15]})
+                                      .to_string();
+        if (raw_.scope) text += '%' + detail::to_text(raw_.scope, 10);
+    }
+    return text;
+}
+
+}  // namespace curfew::ip

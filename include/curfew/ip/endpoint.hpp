@@ -1,0 +1,71 @@
+// An address and a port: one type for TCP and UDP.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "address.hpp"
+
+namespace curfew::ip {
+
+/// An address and a port. The default one is unspecified: it stands for "there is none".
+class endpoint {
+public:
+    endpoint() = default;
+    endpoint(const ip::address& address, std::uint16_t port) noexcept : raw_(address.raw_) {
+        raw_.port = port;
+    }
+    explicit endpoint(const platform::socket_address& raw) noexcept : raw_(raw) {}
+
+    /// Reads "127.0.0.1:7000" and "[::1]:7000". `std::errc::invalid_argument` for anything else.
+    static result<endpoint> parse(std::string_view text) {
+        const auto colon = text.rfind(':');
+        if (colon == text.npos) return std::make_error_code(std::errc::invalid_argument);
+        std::string_view host = text.substr(0, colon);
+        std::string_view digits = text.substr(colon + 1);
+        const bool bracketed = host.size() >= 2 && host.front() == '[' && host.back() == ']';
+        if (bracketed) host = host.substr(1, host.size() - 2);
+        const auto [ec, address] = address::parse(host);
+        const long port = detail::take_number(digits, 10, 5);
+        if (ec || address.is_v6() != bracketed || !digits.empty() || port < 0 || port > 65535)
+            return std::make_error_code(std::errc::invalid_argument);
+        return endpoint(address, static_cast<std::uint16_t>(port));
+    }
+
+    ip::address address() const noexcept {
+        ip::address without_port;
+        without_port.raw_ = raw_;
+        without_port.raw_.port = 0;
+        return without_port;
+    }
+    std::uint16_t port() const noexcept { return raw_.port; }
+    ip::family family() const noexcept { return raw_.family; }
+
+    /// True where there is no endpoint.
+    bool is_unspecified() const noexcept { return raw_.family == ip::family::unspecified; }
+
+    /// "127.0.0.1:7000", "[::1]:7000"; empty for no endpoint.
+    std::string to_string() const {
+        if (is_unspecified()) return {};
+        const std::string host = address().to_string();
+        return (address().is_v6() ? '[' + host + ']' : host) + ':' +
+               detail::to_text(raw_.port, 10);
+    }
+
+    /// The form in which the platform takes it.
+    const platform::socket_address& raw() const noexcept { return raw_; }
+    platform::socket_address& raw() noexcept { return raw_; }
+
+    friend bool operator==(const endpoint&, const endpoint&) = default;
+    friend std::strong_ordering operator<=>(const endpoint& a, const endpoint& b) noexcept {
+        if (const auto order = a.address() <=> b.address(); order != 0) return order;
+        return a.port() <=> b.port();
+    }
+
+private:
+    platform::socket_address raw_;
+};
+
+}  // namespace curfew::ip

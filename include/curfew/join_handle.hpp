@@ -1,0 +1,91 @@
+// join_handle<T>: the end of a spawned task.
+#pragma once
+
+#include <coroutine>
+#include <utility>
+
+#include "loop.hpp"
+#include "result.hpp"
+#include "task.hpp"
+
+namespace curfew {
+
+/// What `io_context::spawn` returns. It may be dropped: the task goes on without it.
+///
+/// `co_await handle` (once) gives what the task returned, or throws what left it. An exception that
+/// nobody awaits comes out of `io_context::run`: at once if the handle has been dropped, else when
+/// the loop has nothing left to do.
+///
+/// Cancellation: who is cancelled while awaiting a handle passes it on to the task and
+/// still waits for its end, as if it had awaited the task itself.
+template <class T = void>
+class join_handle {
+public:
+    join_handle() noexcept = default;
+    explicit join_handle(detail::spawned_fiber& record) noexcept : record_(&record) {}
+    join_handle(join_handle&& other) noexcept : record_(std::exchange(other.record_, nullptr)) {}
+    join_handle& operator=(join_handle&& other) noexcept {
+        join_handle moved(std::move(other));
+        std::swap(record_, moved.record_);
+        return *this;
+    }
+    ~join_handle() {
+        if (record_) detail::loop::drop_handle(*record_);
+    }
+
+    /// Cancels the task: what it waits for, and all it starts from now on, ends with
+    /// `errc::canceled`. It runs on until it returns. From the loop's thread only.
+    void cancel() noexcept {
+        if (record_ && !record_->has_ended) record_->cancel(record_->root);
+    }
+
+    /// True when the task has returned, or has been destroyed with its context.
+    bool done() const noexcept { return !record_ || record_->has_ended; }
+
+    class awaiter : detail::suspension {
+    public:
+        explicit awaiter(detail::spawned_fiber& joined) noexcept : joined_(joined) {}
+        awaiter(const awaiter&) = delete;
+        awaiter& operator=(const awaiter&) = delete;
+        ~awaiter() {
+            if (joined_.joiner == this) joined_.joiner = nullptr;
+        }
+
+        bool await_ready() const noexcept { return joined_.has_ended; }
+
+        template <class Promise>
+        void await_suspend(std::coroutine_handle<Promise> parent) noexcept {
+            waiter = parent;
+            owner = &detail::fiber_of(parent);
+            interrupt = [](detail::suspension& self, bool abort) noexcept {
+                auto& joined = static_cast<awaiter&>(self).joined_;
+                if (!joined.has_ended) joined.cancel(joined.root, abort);
+            };
+            owner->waiting = this;
+            joined_.joiner = this;
+            if (owner->cancelled()) interrupt(*this, false);
+        }
+
+        T await_resume() {
+            joined_.reported = true;
+            if (!joined_.promise)
+                detail::raise(errc::canceled, "curfew::join_handle: the context is gone");
+            return static_cast<detail::promise<T>*>(joined_.promise)->take();
+        }
+
+    private:
+        detail::spawned_fiber& joined_;
+    };
+
+    /// The handle must live until the task has ended.
+    awaiter operator co_await() const noexcept {
+        if (!record_) detail::fatal("an empty join_handle is awaited");
+        if (record_->joiner || record_->reported) detail::fatal("a join_handle is awaited twice");
+        return awaiter(*record_);
+    }
+
+private:
+    detail::spawned_fiber* record_ = nullptr;
+};
+
+}  // namespace curfew

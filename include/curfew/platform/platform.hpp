@@ -1,0 +1,11 @@
+// Chooses the platform header: the only files that include the system's socket headers.
+//
+// A port to another system is one more header like posix.hpp; a program names it with
+// CURFEW_PLATFORM_HEADER (with its quotes or angle brackets) and the library uses nothing else.
+#pragma once
+
+#if defined(CURFEW_PLATFORM_HEADER)
+#include CURFEW_PLATFORM_HEADER
+#else
+#include "posix.hpp"
+#endif

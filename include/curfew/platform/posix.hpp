@@ -1,0 +1,543 @@
+// The socket calls of POSIX systems: Linux, macOS, the BSDs and their relatives.
+//
+// Every call is made without blocking, retries EINTR, never raises SIGPIPE, and returns the
+// system's error number (0: it succeeded) instead of setting errno. What only Linux has is used
+// where it exists; CURFEW_POSIX_ONLY builds the replacements on Linux too, so that they are tested.
+#pragma once
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <limits>
+#include <system_error>
+
+#if defined(__linux__) && !defined(CURFEW_POSIX_ONLY)
+#define CURFEW_HAS_EPOLL 1
+#include <sys/eventfd.h>
+#endif
+
+#include "types.hpp"
+
+namespace curfew::platform {
+
+using socket_handle = int;
+inline constexpr socket_handle invalid_socket = -1;
+
+/// Buffers that one call moves at most; longer lists are continued by the next call.
+inline constexpr std::size_t max_buffers = 16;
+
+inline std::error_code error_code(int error) noexcept {
+    return {error, std::system_category()};
+}
+
+inline constexpr int already_in_progress = EINPROGRESS;
+inline constexpr int too_many_descriptors = EMFILE;
+inline constexpr int message_too_long = EMSGSIZE;
+inline constexpr int broken_pipe = EPIPE;
+
+inline bool would_block(int error) noexcept {
+    return error == EAGAIN || error == EWOULDBLOCK;
+}
+
+/// True for what `accept` says about a connection that died in the queue, or about the network it
+/// came from: the listener is fine and the next connection may be too (accept(2), "Error handling").
+inline bool accept_may_go_on(int error) noexcept {
+    switch (error) {
+    case ECONNABORTED:
+    case EPROTO:
+    case ENETDOWN:
+    case ENOPROTOOPT:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+#ifdef EHOSTDOWN
+    case EHOSTDOWN:
+#endif
+#ifdef ENONET
+    case ENONET:
+#endif
+        return true;
+    default:
+        return false;
+    }
+}
+
+namespace detail {
+
+template <class Call>
+int retrying(Call call) noexcept {
+    while (call() < 0)
+        if (errno != EINTR) return errno;
+    return 0;
+}
+
+template <class Call>
+transfer transferring(Call call) noexcept {
+    for (;;) {
+        const auto n = call();
+        if (n >= 0) return {static_cast<std::size_t>(n), 0};
+        if (errno != EINTR) return {0, errno};
+    }
+}
+
+struct native_address {
+    sockaddr_storage storage;
+    socklen_t size = sizeof(sockaddr_storage);
+
+    sockaddr* get() noexcept { return reinterpret_cast<sockaddr*>(&storage); }
+};
+
+inline native_address to_native(const socket_address& from) noexcept {
+    native_address to;
+    if (from.family == family::v4) {
+        sockaddr_in in{};
+        in.sin_family = AF_INET;
+        in.sin_port = htons(from.port);
+        std::memcpy(&in.sin_addr, from.bytes, 4);
+        std::memcpy(&to.storage, &in, sizeof in);
+        to.size = sizeof in;
+    } else {
+        sockaddr_in6 in{};
+        in.sin6_family = AF_INET6;
+        in.sin6_port = htons(from.port);
+        in.sin6_scope_id = from.scope;
+        std::memcpy(&in.sin6_addr, from.bytes, 16);
+        std::memcpy(&to.storage, &in, sizeof in);
+        to.size = sizeof in;
+    }
+    return to;
+}
+
+inline socket_address from_native(const native_address& from) noexcept {
+    socket_address to;
+    if (from.size < sizeof(sa_family_t)) return to;
+    if (from.storage.ss_family == AF_INET) {
+        sockaddr_in in;
+        std::memcpy(&in, &from.storage, sizeof in);
+        to.family = family::v4;
+        to.port = ntohs(in.sin_port);
+        std::memcpy(to.bytes, &in.sin_addr, 4);
+    } else if (from.storage.ss_family == AF_INET6) {
+        sockaddr_in6 in;
+        std::memcpy(&in, &from.storage, sizeof in);
+        to.family = family::v6;
+        to.port = ntohs(in.sin6_port);
+        to.scope = in.sin6_scope_id;
+        std::memcpy(to.bytes, &in.sin6_addr, 16);
+    }
+    return to;
+}
+
+/// The system's description of a list of buffers, of which the first `skip` bytes are done.
+struct buffer_vector {
+    iovec entries[max_buffers];
+    std::size_t count = 0;
+
+    buffer_vector(const buffer* list, std::size_t size, std::size_t skip) noexcept {
+        for (; count < size && count < max_buffers; ++count) {
+            entries[count] = {list[count].data + skip, list[count].size - skip};
+            skip = 0;
+        }
+    }
+};
+
+inline msghdr message(buffer_vector& buffers, native_address* address) noexcept {
+    msghdr header{};
+    header.msg_iov = buffers.entries;
+    header.msg_iovlen = static_cast<decltype(header.msg_iovlen)>(buffers.count);
+    if (address) {
+        header.msg_name = address->get();
+        header.msg_namelen = address->size;
+    }
+    return header;
+}
+
+#if defined(MSG_NOSIGNAL) && !defined(CURFEW_POSIX_ONLY)
+inline constexpr int send_flags = MSG_NOSIGNAL;
+#elif defined(SO_NOSIGPIPE)
+inline constexpr int send_flags = 0;
+#else
+// POSIX.1-2008 has MSG_NOSIGNAL; a system with neither needs a platform header of its own.
+inline constexpr int send_flags = MSG_NOSIGNAL;
+#endif
+
+inline int set_flag(socket_handle handle, int level, int name, int value) noexcept {
+    return ::setsockopt(handle, level, name, &value, sizeof value) < 0 ? errno : 0;
+}
+
+struct option_name {
+    int level;
+    int name;
+};
+
+/// The system's names of an option; level -1 where it has none.
+inline option_name native_option(option which) noexcept {
+    switch (which) {
+    case option::no_delay: return {IPPROTO_TCP, TCP_NODELAY};
+    case option::keep_alive: return {SOL_SOCKET, SO_KEEPALIVE};
+    case option::reuse_address: return {SOL_SOCKET, SO_REUSEADDR};
+#ifdef SO_REUSEPORT
+    case option::reuse_port: return {SOL_SOCKET, SO_REUSEPORT};
+#else
+    case option::reuse_port: return {-1, 0};
+#endif
+    case option::broadcast: return {SOL_SOCKET, SO_BROADCAST};
+    case option::v6_only: return {IPPROTO_IPV6, IPV6_V6ONLY};
+    case option::receive_buffer_size: return {SOL_SOCKET, SO_RCVBUF};
+    case option::send_buffer_size: return {SOL_SOCKET, SO_SNDBUF};
+    }
+    return {-1, 0};
+}
+
+/// Puts a descriptor made without flags into the state that all of curfew's have: it never
+/// blocks, child processes do not inherit it, and it raises no SIGPIPE.
+inline int prepare(socket_handle handle) noexcept {
+    const int flags = ::fcntl(handle, F_GETFL, 0);
+    if (flags < 0 || ::fcntl(handle, F_SETFL, flags | O_NONBLOCK) < 0) return errno;
+    if (::fcntl(handle, F_SETFD, FD_CLOEXEC) < 0) return errno;
+#ifdef SO_NOSIGPIPE
+    set_flag(handle, SOL_SOCKET, SO_NOSIGPIPE, 1);
+#endif
+    return 0;
+}
+
+}  // namespace detail
+
+/// Closes a descriptor. Whatever it returns, the descriptor is gone: on Linux even after EINTR, on
+/// FreeBSD also after ECONNRESET (close(2) of both).
+inline void close(socket_handle handle) noexcept {
+    ::close(handle);
+}
+
+inline int open(family which, transport type, socket_handle& handle) noexcept {
+    const int domain = which == family::v4 ? AF_INET : AF_INET6;
+    const int kind = type == transport::stream ? SOCK_STREAM : SOCK_DGRAM;
+#if defined(SOCK_NONBLOCK) && !defined(CURFEW_POSIX_ONLY)
+    handle = ::socket(domain, kind | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    return handle < 0 ? errno : 0;
+#else
+    handle = ::socket(domain, kind, 0);
+    if (handle < 0) return errno;
+    if (const int error = detail::prepare(handle)) {
+        platform::close(handle);
+        handle = invalid_socket;
+        return error;
+    }
+    return 0;
+#endif
+}
+
+/// Takes in a descriptor from elsewhere: checks that it is a socket of this type and makes it
+/// non-blocking. After an error it is as it was.
+inline int adopt(socket_handle handle, transport type) noexcept {
+    int kind = 0;
+    socklen_t size = sizeof kind;
+    if (::getsockopt(handle, SOL_SOCKET, SO_TYPE, &kind, &size) < 0) return errno;
+    if (kind != (type == transport::stream ? SOCK_STREAM : SOCK_DGRAM)) return EPROTOTYPE;
+    return detail::prepare(handle);
+}
+
+/// Makes the coming `close` reset the connection. Errors do not matter: a socket that cannot
+/// linger has no connection to reset.
+inline void reset_on_close(socket_handle handle) noexcept {
+    const linger abortive{1, 0};
+    ::setsockopt(handle, SOL_SOCKET, SO_LINGER, &abortive, sizeof abortive);
+}
+
+inline int bind(socket_handle handle, const socket_address& address) noexcept {
+    auto native = detail::to_native(address);
+    return ::bind(handle, native.get(), native.size) < 0 ? errno : 0;
+}
+
+inline int listen(socket_handle handle, int backlog) noexcept {
+    return ::listen(handle, backlog) < 0 ? errno : 0;
+}
+
+inline constexpr int max_backlog = SOMAXCONN;
+
+/// 0: connected. `connect_pending(error)`: under way.
+inline int connect(socket_handle handle, const socket_address& address) noexcept {
+    auto native = detail::to_native(address);
+    return ::connect(handle, native.get(), native.size) < 0 ? errno : 0;
+}
+
+/// An interrupted connect goes on by itself (POSIX, connect()), so EINTR means pending too.
+inline bool connect_pending(int error) noexcept {
+    return error == EINPROGRESS || error == EINTR;
+}
+
+/// After `connect` was pending and the socket became writable: 0 connected, `connect_pending` not
+/// yet (the wake-up was spurious), else why it failed.
+inline int connect_result(socket_handle handle) noexcept {
+    int error = 0;
+    socklen_t size = sizeof error;
+    if (::getsockopt(handle, SOL_SOCKET, SO_ERROR, &error, &size) < 0) return errno;
+    if (error) return error;
+    detail::native_address peer;
+    if (::getpeername(handle, peer.get(), &peer.size) == 0) return 0;
+    return errno == ENOTCONN ? EINPROGRESS : errno;
+}
+
+inline bool is_connected(int error) noexcept {
+    return error == EISCONN;
+}
+
+inline int accept(socket_handle listener, socket_handle& handle) noexcept {
+#if defined(SOCK_NONBLOCK) && !defined(CURFEW_POSIX_ONLY)
+    return detail::retrying([&] {
+        return handle = ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    });
+#else
+    if (const int error =
+            detail::retrying([&] { return handle = ::accept(listener, nullptr, nullptr); }))
+        return error;
+    if (const int error = detail::prepare(handle)) {
+        platform::close(handle);
+        handle = invalid_socket;
+        return error;
+    }
+    return 0;
+#endif
+}
+
+/// Receives into `list[0].data + skip` and what follows; 0 bytes without an error: end of stream.
+inline transfer receive(socket_handle handle, const buffer* list, std::size_t size,
+                        std::size_t skip) noexcept {
+    if (size == 1)
+        return detail::transferring(
+            [&] { return ::recv(handle, list->data + skip, list->size - skip, 0); });
+    detail::buffer_vector buffers(list, size, skip);
+    msghdr header = detail::message(buffers, nullptr);
+    return detail::transferring([&] { return ::recvmsg(handle, &header, 0); });
+}
+
+inline transfer send(socket_handle handle, const buffer* list, std::size_t size,
+                     std::size_t skip) noexcept {
+    if (size == 1)
+        return detail::transferring([&] {
+            return ::send(handle, list->data + skip, list->size - skip, detail::send_flags);
+        });
+    detail::buffer_vector buffers(list, size, skip);
+    msghdr header = detail::message(buffers, nullptr);
+    return detail::transferring([&] { return ::sendmsg(handle, &header, detail::send_flags); });
+}
+
+/// Receives one datagram; `message_too_long` with the count that fitted when it was cut.
+inline transfer receive_from(socket_handle handle, const buffer* list, std::size_t size,
+                             socket_address* sender) noexcept {
+    detail::buffer_vector buffers(list, size, 0);
+    detail::native_address address;
+    msghdr header;
+    transfer got = detail::transferring([&] {
+        header = detail::message(buffers, &address);
+        return ::recvmsg(handle, &header, 0);
+    });
+    if (got.error) return got;
+    address.size = header.msg_namelen;
+    if (sender) *sender = detail::from_native(address);
+    if (header.msg_flags & MSG_TRUNC) got.error = message_too_long;
+    return got;
+}
+
+/// Sends one datagram, to the connected peer if there is no receiver.
+inline transfer send_to(socket_handle handle, const buffer* list, std::size_t size,
+                        const socket_address* receiver) noexcept {
+    if (size > max_buffers) return {0, message_too_long};
+    detail::buffer_vector buffers(list, size, 0);
+    detail::native_address address;
+    if (receiver) address = detail::to_native(*receiver);
+    msghdr header = detail::message(buffers, receiver ? &address : nullptr);
+    return detail::transferring([&] { return ::sendmsg(handle, &header, detail::send_flags); });
+}
+
+inline int shutdown(socket_handle handle, shutdown_side side) noexcept {
+    const int how = side == shutdown_side::receive ? SHUT_RD
+                    : side == shutdown_side::send  ? SHUT_WR
+                                                   : SHUT_RDWR;
+    return ::shutdown(handle, how) < 0 ? errno : 0;
+}
+
+inline int set_option(socket_handle handle, option which, int value) noexcept {
+    const auto native = detail::native_option(which);
+    return native.level < 0 ? ENOPROTOOPT
+                            : detail::set_flag(handle, native.level, native.name, value);
+}
+
+inline int get_option(socket_handle handle, option which, int& value) noexcept {
+    const auto native = detail::native_option(which);
+    if (native.level < 0) return ENOPROTOOPT;
+    socklen_t size = sizeof value;
+    return ::getsockopt(handle, native.level, native.name, &value, &size) < 0 ? errno : 0;
+}
+
+/// The unspecified address where there is none.
+inline socket_address local_address(socket_handle handle) noexcept {
+    detail::native_address address;
+    if (::getsockname(handle, address.get(), &address.size) < 0) return {};
+    return detail::from_native(address);
+}
+
+inline socket_address remote_address(socket_handle handle) noexcept {
+    detail::native_address address;
+    if (::getpeername(handle, address.get(), &address.size) < 0) return {};
+    return detail::from_native(address);
+}
+
+/// The number of a network interface, for addresses with a scope; 0 if there is none of that name.
+inline std::uint32_t interface_index(const char* name) noexcept {
+    return ::if_nametoindex(name);
+}
+
+// Waiting --------------------------------------------------------------------------------------
+
+/// A wait without an end.
+inline constexpr std::chrono::nanoseconds forever = std::chrono::nanoseconds::max();
+
+namespace detail {
+
+inline timespec to_timespec(std::chrono::nanoseconds time) noexcept {
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(time);
+    return {static_cast<decltype(timespec::tv_sec)>(seconds.count()),
+            static_cast<decltype(timespec::tv_nsec)>((time - seconds).count())};
+}
+
+/// Milliseconds, rounded up so that a wait is never too short, and no longer than an int holds.
+inline int to_milliseconds(std::chrono::nanoseconds time) noexcept {
+    if (time == forever) return -1;
+    const auto ms = (time.count() + 999'999) / 1'000'000;
+    return static_cast<int>(std::min<long long>(ms, std::numeric_limits<int>::max()));
+}
+
+/// What `select` and `poll` can wait at the most: a day, after which they are called again.
+inline std::chrono::nanoseconds bounded(std::chrono::nanoseconds time) noexcept {
+    return std::min<std::chrono::nanoseconds>(time, std::chrono::hours(24));
+}
+
+}  // namespace detail
+
+using poll_entry = pollfd;
+inline constexpr short poll_in = POLLIN;
+inline constexpr short poll_out = POLLOUT;
+/// What `poll` reports without being asked; both directions have to look.
+inline constexpr short poll_problem = POLLERR | POLLHUP | POLLNVAL;
+inline constexpr short poll_invalid = POLLNVAL;
+
+/// Returns the system's error number and leaves the number of marked entries in `ready`.
+inline int poll(poll_entry* entries, std::size_t count, std::chrono::nanoseconds time,
+                int& ready) noexcept {
+#if defined(__linux__) && !defined(CURFEW_POSIX_ONLY)
+    const timespec limit = detail::to_timespec(detail::bounded(time));
+    ready = ::ppoll(entries, static_cast<nfds_t>(count), time == forever ? nullptr : &limit, nullptr);
+#else
+    ready = ::poll(entries, static_cast<nfds_t>(count),
+                   time == forever ? -1 : detail::to_milliseconds(detail::bounded(time)));
+#endif
+    return ready < 0 ? errno : 0;
+}
+
+/// True if the socket is ready (or has an error to report) now.
+inline bool ready_now(socket_handle handle, short events) noexcept {
+    poll_entry entry{handle, events, 0};
+    int ready = 0;
+    return platform::poll(&entry, 1, std::chrono::nanoseconds::zero(), ready) == 0 && ready > 0;
+}
+
+/// A set of descriptors for `select`.
+class select_set {
+public:
+    static bool can_hold(socket_handle handle) noexcept { return handle < FD_SETSIZE; }
+
+    select_set() noexcept { FD_ZERO(&set_); }
+    void add(socket_handle handle) noexcept { FD_SET(handle, &set_); }
+    void remove(socket_handle handle) noexcept { FD_CLR(handle, &set_); }
+    bool has(socket_handle handle) const noexcept { return FD_ISSET(handle, &set_); }
+    fd_set* get() noexcept { return &set_; }
+
+private:
+    fd_set set_;
+};
+
+/// `highest` is the highest descriptor in any set. Returns the system's error number.
+inline int select(socket_handle highest, select_set& readable, select_set& writable,
+                  select_set& failed, std::chrono::nanoseconds time, int& ready) noexcept {
+    const auto limit = detail::to_timespec(detail::bounded(time));
+    ready = ::pselect(highest + 1, readable.get(), writable.get(), failed.get(),
+                      time == forever ? nullptr : &limit, nullptr);
+    return ready < 0 ? errno : 0;
+}
+
+inline bool is_interruption(int error) noexcept {
+    return error == EINTR || error == EAGAIN;
+}
+
+inline bool is_bad_descriptor(int error) noexcept {
+    return error == EBADF;
+}
+
+/// True if this descriptor is none, which is what `select` says of the whole call with EBADF.
+inline bool is_closed(socket_handle handle) noexcept {
+    return ::fcntl(handle, F_GETFD, 0) < 0 && errno == EBADF;
+}
+
+inline constexpr int bad_descriptor = EBADF;
+
+/// Ends a wait from another thread: `signal` makes `handle()` readable until `drain`.
+class waker {
+public:
+    waker() noexcept {
+#if defined(CURFEW_HAS_EPOLL)
+        ends_[0] = ends_[1] = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        if (ends_[0] < 0) error_ = errno;
+#else
+        if (::pipe(ends_) < 0) {
+            error_ = errno;
+            return;
+        }
+        for (const int end : ends_)
+            if (const int error = detail::prepare(end)) error_ = error;
+#endif
+    }
+
+    ~waker() {
+        if (ends_[0] >= 0) platform::close(ends_[0]);
+        if (ends_[1] != ends_[0]) platform::close(ends_[1]);
+    }
+
+    waker(const waker&) = delete;
+    waker& operator=(const waker&) = delete;
+
+    /// Why it could not be made; 0 if it was.
+    int error() const noexcept { return error_; }
+    socket_handle handle() const noexcept { return ends_[0]; }
+
+    /// From any thread. A full pipe or counter is as good as a signal: the reader is awake then.
+    void signal() noexcept {
+        const std::uint64_t one = 1;
+        [[maybe_unused]] const auto n = detail::transferring(
+            [&] { return ::write(ends_[1], &one, sizeof one); });
+    }
+
+    void drain() noexcept {
+        std::uint64_t bytes[16];
+        while (detail::transferring([&] { return ::read(ends_[0], bytes, sizeof bytes); }).count ==
+               sizeof bytes) {
+        }
+    }
+
+private:
+    int ends_[2] = {-1, -1};
+    int error_ = 0;
+};
+
+}  // namespace curfew::platform

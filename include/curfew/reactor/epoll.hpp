@@ -1,0 +1,109 @@
+// Linux: epoll, edge-triggered, each descriptor registered once.
+#pragma once
+
+#include "../platform/platform.hpp"
+
+#if defined(CURFEW_HAS_EPOLL)
+
+#include <sys/epoll.h>
+
+#include "readiness.hpp"
+
+namespace curfew {
+
+class epoll_reactor final : public detail::readiness_reactor {
+public:
+    epoll_reactor() noexcept : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
+        if (epoll_ < 0) {
+            error_ = errno;
+            return;
+        }
+        error_ = waker_.error();
+        if (!error_) error_ = add(waker_.handle(), EPOLLIN | EPOLLET, nullptr);
+    }
+
+    ~epoll_reactor() override {
+        if (epoll_ >= 0) platform::close(epoll_);
+    }
+
+    /// Why the reactor could not be made (the system's error number); 0 if it was.
+    int error() const noexcept { return error_; }
+
+    std::string_view name() const noexcept override { return "epoll"; }
+
+    int wait(std::chrono::nanoseconds time, completions& done) noexcept override {
+        const int count = wait_for_events(time);
+        if (count < 0) return platform::is_interruption(errno) ? 0 : errno;
+        for (int i = 0; i < count; ++i) {
+            const epoll_event& event = events_[i];
+            // No coroutine runs in this loop, so no socket of this batch can be gone yet; and
+            // `forget` takes a descriptor out before it is closed, so none can be stale.
+            auto* socket = static_cast<socket_state*>(event.data.ptr);
+            if (!socket) continue;  // the waker, whose edge needs no draining
+            unsigned directions = 0;
+            if (event.events & EPOLLIN) directions |= dry_read;
+            if (event.events & EPOLLOUT) directions |= dry_write;
+            if (event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) {
+                socket->marks |= more_behind;
+                directions |= dry_read;
+                if (event.events & (EPOLLHUP | EPOLLERR)) directions |= dry_write;
+            }
+            on_ready(*socket, directions, done);
+        }
+        return 0;
+    }
+
+    void wake() noexcept override { waker_.signal(); }
+
+protected:
+    int watch(socket_state& socket) noexcept override {
+        if (socket.marks & watched) return 0;
+        if (const int error = add(socket.handle,
+                                  EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET, &socket))
+            return error;
+        socket.marks |= watched;
+        return 0;
+    }
+
+    void unwatch(socket_state&) noexcept override {}
+
+    /// Closing a descriptor drops its registration only when no duplicate of it is left, so it is
+    /// removed explicitly (epoll(7), questions and answers, 6).
+    void forget(socket_state& socket) noexcept override {
+        if (socket.marks & watched) ::epoll_ctl(epoll_, EPOLL_CTL_DEL, socket.handle, nullptr);
+    }
+
+private:
+    static constexpr int batch = 256;
+
+    int add(int handle, std::uint32_t events, socket_state* socket) noexcept {
+        epoll_event event{};
+        event.events = events;
+        event.data.ptr = socket;
+        return ::epoll_ctl(epoll_, EPOLL_CTL_ADD, handle, &event) < 0 ? errno : 0;
+    }
+
+    /// epoll_pwait2 takes nanoseconds but came with Linux 5.11; before it a limit is rounded up to
+    /// milliseconds.
+    int wait_for_events(std::chrono::nanoseconds time) noexcept {
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ >= 35))
+        if (time.count() > 0 && time != platform::forever && has_pwait2_) {
+            const timespec limit = platform::detail::to_timespec(time);
+            const int count = ::epoll_pwait2(epoll_, events_, batch, &limit, nullptr);
+            if (count >= 0 || errno != ENOSYS) return count;
+            has_pwait2_ = false;
+        }
+#endif
+        return ::epoll_wait(epoll_, events_, batch, platform::detail::to_milliseconds(time));
+    }
+
+    int epoll_;
+    int error_ = 0;
+    bool has_pwait2_ = true;
+    platform::waker waker_;
+    epoll_event events_[batch];
+};
+
+}  // namespace curfew
+
+#endif

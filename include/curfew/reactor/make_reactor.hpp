@@ -1,0 +1,70 @@
+// The reactors of this machine, by kind and by name.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <string_view>
+
+#include "epoll.hpp"
+#include "poll.hpp"
+#include "reactor.hpp"
+#include "select.hpp"
+
+namespace curfew {
+
+constexpr std::string_view to_string(reactor_kind kind) noexcept {
+    switch (kind) {
+    case reactor_kind::select: return "select";
+    case reactor_kind::poll: return "poll";
+    case reactor_kind::epoll: return "epoll";
+    case reactor_kind::io_uring: return "io_uring";
+    case reactor_kind::iocp: return "iocp";
+    }
+    return "unknown";
+}
+
+/// The kind of that name, if there is one.
+constexpr std::optional<reactor_kind> parse_reactor_kind(std::string_view name) noexcept {
+    for (const auto kind : {reactor_kind::select, reactor_kind::poll, reactor_kind::epoll,
+                            reactor_kind::io_uring, reactor_kind::iocp})
+        if (name == to_string(kind)) return kind;
+    return std::nullopt;
+}
+
+namespace detail {
+
+struct made_reactor {
+    std::unique_ptr<reactor> made;  // null: the platform has none of this kind, or `error`
+    int error = 0;                  // the system's error number
+};
+
+template <class Reactor>
+made_reactor make() {
+    auto made = std::make_unique<Reactor>();
+    if (const int error = made->error()) return {nullptr, error};
+    return {std::move(made), 0};
+}
+
+inline made_reactor make_reactor(reactor_kind kind) {
+    switch (kind) {
+    case reactor_kind::select: return make<select_reactor>();
+    case reactor_kind::poll: return make<poll_reactor>();
+#if defined(CURFEW_HAS_EPOLL)
+    case reactor_kind::epoll: return make<epoll_reactor>();
+#endif
+    default: return {};
+    }
+}
+
+/// The best of the platform, first one first.
+inline constexpr std::array preferred_reactors{
+#if defined(CURFEW_HAS_EPOLL)
+    reactor_kind::epoll,
+#endif
+    reactor_kind::poll,
+    reactor_kind::select,
+};
+
+}  // namespace detail
+}  // namespace curfew

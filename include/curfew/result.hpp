@@ -1,0 +1,122 @@
+// What every operation yields: an error code, and a value that is always there.
+#pragma once
+
+#include <coroutine>
+#include <string>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+
+#include "config.hpp"
+#include "error.hpp"
+
+namespace curfew {
+
+namespace detail {
+
+[[noreturn]] inline void raise(std::error_code error, const char* what) {
+#if CURFEW_EXCEPTIONS
+    throw std::system_error(error, what);
+#else
+    fatal((std::string(what) + ": " + error.message()).c_str());
+#endif
+}
+
+}  // namespace detail
+
+/// An error code and a value. Binds as `auto [ec, value] = co_await operation;`.
+///
+/// With an error the value is default-made, or what was achieved until then: a `write_all` that
+/// timed out says how many bytes went. There is no conversion to `bool`: "true" would mean success
+/// here and failure for `std::error_code`.
+///
+/// A result can be awaited, which gives it back: calls that never wait (`udp::socket::connect`,
+/// `listen`) can be written like those that do.
+template <class T = void>
+struct [[nodiscard]] result {
+    static_assert(std::is_object_v<T> && std::is_default_constructible_v<T>,
+                  "curfew::result<T>: the value is always there, so T must be an object type that "
+                  "can be default-constructed");
+
+    std::error_code ec;
+    T data{};
+
+    result() = default;
+    result(std::error_code error) noexcept : ec(error) {}
+    result(errc error) noexcept : ec(error) {}
+    result(T value) noexcept(std::is_nothrow_move_constructible_v<T>) : data(std::move(value)) {}
+    result(std::error_code error, T value) noexcept(std::is_nothrow_move_constructible_v<T>)
+        : ec(error), data(std::move(value)) {}
+
+    bool ok() const noexcept { return !ec; }
+    std::error_code error() const noexcept { return ec; }
+
+    /// The value; throws `std::system_error` (without exceptions: calls the fatal handler) if there
+    /// is an error.
+    T& value() & { return check(), data; }
+    const T& value() const& { return check(), data; }
+    T&& value() && { return check(), std::move(data); }
+
+    bool await_ready() const noexcept { return true; }
+    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    result await_resume() noexcept(std::is_nothrow_move_constructible_v<T>) {
+        return std::move(*this);
+    }
+
+private:
+    void check() const {
+        if (ec) detail::raise(ec, "curfew::result");
+    }
+};
+
+/// A result without a value. Binds as `auto [ec] = co_await operation;`.
+template <>
+struct [[nodiscard]] result<void> {
+    std::error_code ec;
+
+    result() = default;
+    result(std::error_code error) noexcept : ec(error) {}
+    result(errc error) noexcept : ec(error) {}
+
+    bool ok() const noexcept { return !ec; }
+    std::error_code error() const noexcept { return ec; }
+    void value() const {
+        if (ec) detail::raise(ec, "curfew::result");
+    }
+
+    bool await_ready() const noexcept { return true; }
+    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    result await_resume() const noexcept { return *this; }
+};
+
+/// A `result<>` that may be ignored, for calls whose failure often does not matter.
+struct optional_result : result<> {
+    using result<>::result;
+    optional_result(result<> from) noexcept : result<>(from) {}
+    optional_result await_resume() const noexcept { return *this; }
+};
+
+namespace detail {
+
+template <class T>
+inline constexpr bool is_result = false;
+template <class T>
+inline constexpr bool is_result<result<T>> = true;
+template <>
+inline constexpr bool is_result<optional_result> = true;
+
+/// `result<T>` for any `T`, and a result for itself.
+template <class T>
+struct result_of {
+    using type = result<T>;
+};
+template <class T>
+    requires is_result<T>
+struct result_of<T> {
+    using type = T;
+};
+template <class T>
+using result_of_t = typename result_of<T>::type;
+
+}  // namespace detail
+}  // namespace curfew

@@ -1,0 +1,180 @@
+// What all sockets have in common: an owned descriptor, its options, and how it ends.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <utility>
+
+#include "awaitable.hpp"
+#include "buffer.hpp"
+#include "io_context.hpp"
+#include "ip/endpoint.hpp"
+#include "result.hpp"
+
+namespace curfew {
+
+using enum readiness;  // socket.wait(readable)
+
+/// Which directions of a connection `shutdown` ends.
+using shutdown_how = platform::shutdown_side;
+
+namespace detail {
+
+/// Base of the sockets. Movable, also while operations are pending; a moved-from one is closed.
+class socket_base {
+public:
+    using native_handle_type = platform::socket_handle;
+
+    socket_base(const socket_base&) = delete;
+    socket_base& operator=(const socket_base&) = delete;
+
+    bool is_open() const noexcept { return state_ && state_->is_open(); }
+
+    /// The descriptor, still curfew's; `platform::invalid_socket` if it is closed.
+    native_handle_type native_handle() const noexcept {
+        return state_ ? state_->handle : platform::invalid_socket;
+    }
+
+    /// Gives the descriptor away, open and non-blocking; it is the caller's to close. Pending
+    /// operations end with `canceled`. `platform::invalid_socket` if it was closed.
+    native_handle_type release() noexcept {
+        if (!is_open()) return platform::invalid_socket;
+        const native_handle_type handle = state_->handle;
+        state_->loop->system().release(*state_, state_->loop->done());
+        return handle;
+    }
+
+    /// Closes the socket. Pending operations end with `closed`, and so do later ones. What was
+    /// written is still delivered; but when bytes are left unread, Linux and others tell the peer
+    /// of a stream so with a RST.
+    void close() noexcept { end(close_mode::graceful); }
+
+    /// Closes the socket at once, throwing away what was not delivered: the peer of a stream gets
+    /// a RST. Pending operations end with `closed`.
+    void abort() noexcept { end(close_mode::abortive); }
+
+    /// Ends the pending operations with `canceled`; the socket stays usable, except that a
+    /// cancelled `connect` closes it.
+    void cancel() noexcept {
+        if (!state_) return;
+        if (state_->reader) end_early(*state_->reader, outcome::canceled, false);
+        if (state_->writer) end_early(*state_->writer, outcome::canceled, false);
+    }
+
+    /// The unspecified endpoint where there is none.
+    ip::endpoint local_endpoint() const noexcept {
+        return is_open() ? ip::endpoint(platform::local_address(state_->handle)) : ip::endpoint();
+    }
+
+    // Options: setting one gives an error that may be ignored; asking for it gives its value.
+    // `closed` without an open descriptor; a socket to be connected can be opened with `open`.
+
+    /// SO_RCVBUF in bytes; some systems report twice what was asked for.
+    optional_result receive_buffer_size(int bytes) noexcept {
+        return set(platform::option::receive_buffer_size, bytes);
+    }
+    result<int> receive_buffer_size() const noexcept {
+        return get(platform::option::receive_buffer_size);
+    }
+    /// SO_SNDBUF in bytes.
+    optional_result send_buffer_size(int bytes) noexcept {
+        return set(platform::option::send_buffer_size, bytes);
+    }
+    result<int> send_buffer_size() const noexcept {
+        return get(platform::option::send_buffer_size);
+    }
+    /// SO_REUSEADDR.
+    optional_result reuse_address(bool on) noexcept {
+        return set(platform::option::reuse_address, on);
+    }
+    result<bool> reuse_address() const noexcept { return flag(platform::option::reuse_address); }
+
+protected:
+    socket_base() noexcept = default;
+    socket_base(loop& own, platform::transport type,
+                native_handle_type handle = platform::invalid_socket)
+        : state_(own.make_socket(type, handle)) {}
+    socket_base(socket_base&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+    socket_base& operator=(socket_base&& other) noexcept {
+        if (this != &other) {
+            if (state_) loop::retire(state_);
+            state_ = std::exchange(other.state_, nullptr);
+        }
+        return *this;
+    }
+    ~socket_base() {
+        if (state_) loop::retire(state_);
+    }
+
+    result<> open_handle(ip::family family) noexcept {
+        if (!state_ || !state_->loop) return errc::closed;
+        if (state_->is_open()) return {};
+        if (family == ip::family::unspecified)
+            return std::make_error_code(std::errc::invalid_argument);
+        return to_result(platform::open(family, state_->type, state_->handle));
+    }
+
+    static result<> to_result(int error) noexcept {
+        return error ? result<>(platform::error_code(error)) : result<>();
+    }
+
+    optional_result set(platform::option which, int value) noexcept {
+        if (!is_open()) return errc::closed;
+        return to_result(platform::set_option(state_->handle, which, value));
+    }
+    result<int> get(platform::option which) const noexcept {
+        if (!is_open()) return errc::closed;
+        int value = 0;
+        if (const int error = platform::get_option(state_->handle, which, value))
+            return platform::error_code(error);
+        return value;
+    }
+    result<bool> flag(platform::option which) const noexcept {
+        const auto [ec, value] = get(which);
+        return {ec, value != 0};
+    }
+
+    // The operations -------------------------------------------------------------------------
+
+    template <std::size_t Count>
+    operation_request<Count> request(operation_kind kind, readiness interest) const noexcept {
+        operation_request<Count> made;
+        made.socket = state_;
+        made.kind = kind;
+        made.interest = interest;
+        return made;
+    }
+
+    template <class Buffer, class... Source>
+    operation_request<sizeof...(Source)> request_of(operation_kind kind, readiness interest,
+                                                    Source&&... sources) const noexcept {
+        auto made = request<sizeof...(Source)>(kind, interest);
+        made.buffers = {Buffer(std::forward<Source>(sources))...};
+        return made;
+    }
+
+    template <class Buffer>
+    operation_request<0> request_of_list(operation_kind kind, readiness interest,
+                                         std::span<const Buffer> list) const noexcept {
+        static_assert(sizeof(Buffer) == sizeof(platform::buffer));
+        auto made = request<0>(kind, interest);
+        made.list = list.data();
+        made.list_size = list.size();
+        return made;
+    }
+
+    socket_operation<0, yield_nothing> wait_request(readiness what) const noexcept {
+        return socket_operation<0, yield_nothing>(request<0>(operation_kind::wait, what));
+    }
+
+    socket_state* state_ = nullptr;
+
+private:
+    void end(close_mode how) noexcept {
+        if (state_ && state_->loop)
+            state_->loop->system().close(*state_, how, state_->loop->done());
+    }
+};
+
+}  // namespace detail
+}  // namespace curfew

@@ -1,0 +1,193 @@
+// task<T>: a coroutine that starts when it is awaited.
+#pragma once
+
+#include <coroutine>
+#include <exception>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+#include "core/fiber.hpp"
+#include "core/frame_memory.hpp"
+#include "core/trampoline.hpp"
+
+namespace curfew {
+
+template <class T = void>
+class task;
+
+namespace detail {
+
+/// What all promises of tasks have in common.
+struct promise_base : recycled {
+    fiber* owner = nullptr;                // whose line of execution this is; set when it starts
+    std::coroutine_handle<> continuation;  // who awaits it; null: it is the fiber's first
+    std::exception_ptr exception;
+
+    struct final_awaiter {
+        bool await_ready() const noexcept { return false; }
+        template <class Promise>
+        void await_suspend(std::coroutine_handle<Promise> ended) const noexcept {
+            promise_base& promise = ended.promise();
+            if (promise.continuation)
+                transfer_to(promise.continuation);
+            else
+                promise.owner->ended(*promise.owner);
+        }
+        void await_resume() const noexcept {}
+    };
+
+    std::suspend_always initial_suspend() const noexcept { return {}; }
+    final_awaiter final_suspend() const noexcept { return {}; }
+    void unhandled_exception() noexcept { exception = std::current_exception(); }
+
+    void rethrow() {
+#if CURFEW_EXCEPTIONS
+        if (exception) std::rethrow_exception(exception);
+#endif
+    }
+};
+
+/// The fiber that a coroutine belongs to; null for coroutines that are not the library's.
+template <class Promise>
+fiber* owner_of(std::coroutine_handle<Promise> coroutine) noexcept {
+    if constexpr (std::is_base_of_v<promise_base, Promise>)
+        return coroutine.promise().owner;
+    else
+        return nullptr;
+}
+
+template <class T>
+struct promise final : promise_base {
+    // A union, so that T need not be default-constructible.
+    union {
+        T stored;
+    };
+    bool has_value = false;
+
+    promise() noexcept {}
+    ~promise() {
+        if (has_value) stored.~T();
+    }
+
+    task<T> get_return_object() noexcept;
+
+    template <class U = T>
+        requires std::convertible_to<U&&, T>
+    void return_value(U&& value) {
+        ::new (static_cast<void*>(std::addressof(stored))) T(std::forward<U>(value));
+        has_value = true;
+    }
+
+    T take() {
+        rethrow();
+        CURFEW_ASSERT(has_value);
+        return std::move(stored);
+    }
+};
+
+template <class T>
+struct promise<T&> final : promise_base {
+    T* stored = nullptr;
+
+    task<T&> get_return_object() noexcept;
+    void return_value(T& value) noexcept { stored = std::addressof(value); }
+    T& take() {
+        rethrow();
+        return *stored;
+    }
+};
+
+template <>
+struct promise<void> final : promise_base {
+    task<void> get_return_object() noexcept;
+    void return_void() const noexcept {}
+    void take() { rethrow(); }
+};
+
+}  // namespace detail
+
+/// A lazy coroutine: it runs when it is awaited (once) or given to `io_context::spawn`.
+///
+/// ```cpp
+/// task<int> answer() { co_return 42; }
+/// task<> ask() { int n = co_await answer(); }
+/// ```
+/// An exception that leaves the coroutine comes out of the `co_await`. Chains of tasks that await
+/// each other use no stack, however long they are. A task that is never awaited never runs;
+/// destroying one frees its frame.
+///
+/// Cancellation: what the task awaits ends with `errc::canceled`; the task decides what to do then.
+template <class T>
+class [[nodiscard("a task runs only when it is awaited or spawned")]] task {
+public:
+    using promise_type = detail::promise<T>;
+    using value_type = T;
+
+    task() noexcept = default;
+    task(task&& other) noexcept : frame_(std::exchange(other.frame_, nullptr)) {}
+    task& operator=(task&& other) noexcept {
+        task moved(std::move(other));
+        std::swap(frame_, moved.frame_);
+        return *this;
+    }
+    ~task() {
+        if (frame_) frame_.destroy();
+    }
+
+    class awaiter {
+    public:
+        explicit awaiter(std::coroutine_handle<promise_type> frame) noexcept : frame_(frame) {}
+        bool await_ready() const noexcept { return false; }
+        template <class Promise>
+        void await_suspend(std::coroutine_handle<Promise> parent) noexcept {
+            auto& promise = frame_.promise();
+            promise.owner = detail::owner_of(parent);
+            promise.continuation = parent;
+            detail::transfer_to(frame_);
+        }
+        T await_resume() { return frame_.promise().take(); }
+
+    private:
+        std::coroutine_handle<promise_type> frame_;
+    };
+
+    /// The task stays the owner of its frame and must live until it has ended.
+    awaiter operator co_await() noexcept {
+        check_startable();
+        return awaiter(frame_);
+    }
+
+private:
+    friend promise_type;
+    friend class io_context;
+
+    explicit task(std::coroutine_handle<promise_type> frame) noexcept : frame_(frame) {}
+
+    void check_startable() const noexcept {
+        if (!frame_) detail::fatal("an empty task is awaited: it was moved from or never made");
+        if (frame_.promise().owner || frame_.promise().continuation)
+            detail::fatal("a task is awaited twice");
+    }
+
+    std::coroutine_handle<promise_type> frame_;
+};
+
+namespace detail {
+
+template <class T>
+task<T> promise<T>::get_return_object() noexcept {
+    return task<T>(std::coroutine_handle<promise>::from_promise(*this));
+}
+
+template <class T>
+task<T&> promise<T&>::get_return_object() noexcept {
+    return task<T&>(std::coroutine_handle<promise>::from_promise(*this));
+}
+
+inline task<void> promise<void>::get_return_object() noexcept {
+    return task<void>(std::coroutine_handle<promise>::from_promise(*this));
+}
+
+}  // namespace detail
+}  // namespace curfew

@@ -1,0 +1,197 @@
+// TCP: connections and the acceptor that takes them in.
+#pragma once
+
+#include <span>
+#include <utility>
+
+#include "socket_base.hpp"
+
+namespace curfew::tcp {
+
+class acceptor;
+
+/// A TCP connection, or one to be.
+///
+/// One read and one write at a time may be pending; a second one fails with
+/// `std::errc::operation_in_progress`. Operations on a closed or moved-from socket fail with
+/// `errc::closed`. The buffers of an operation must live until it has ended.
+///
+/// Cancellation, of every operation here: it ends with `canceled` (or `timed_out` under a limit)
+/// when the system has let go of its buffers; if it had moved any byte by then, with success and that
+/// count. The stream goes on where it stood.
+class socket : public detail::socket_base {
+    template <std::size_t Count>
+    using transfer = detail::socket_operation<Count, detail::yield_count>;
+
+public:
+    /// Belongs to nothing: every operation says `closed`.
+    socket() noexcept = default;
+    explicit socket(io_context& context)
+        : socket_base(detail::loop_of(context), platform::transport::stream) {}
+
+    /// Takes in a connected (or connecting) descriptor and makes it non-blocking. With an error it
+    /// remains the caller's.
+    static result<socket> adopt(io_context& context, native_handle_type handle) {
+        if (const int error = platform::adopt(handle, platform::transport::stream))
+            return platform::error_code(error);
+        return socket(detail::loop_of(context), handle);
+    }
+
+    /// Makes the descriptor without connecting it, so that options can be set before `connect`.
+    result<> open(ip::family family) noexcept { return open_handle(family); }
+
+    /// Connects; opens the socket if it is closed. After an error, a limit or a cancellation the
+    /// socket is closed, and `connect` may be tried again.
+    auto connect(const ip::endpoint& to) noexcept {
+        auto made = request<0>(operation_kind::connect, writable);
+        made.address = to.raw();
+        made.has_address = true;
+        return detail::socket_operation<0, detail::yield_nothing>(made);
+    }
+
+    /// Reads what is there, at least one byte; `eof` when the peer has ended the stream. Several
+    /// buffers are filled one after the other.
+    template <class... Source>
+        requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, mutable_buffer> && ...)
+    transfer<sizeof...(Source)> read_some(Source&&... buffers) noexcept {
+        return transfer<sizeof...(Source)>(request_of<mutable_buffer>(
+            operation_kind::read, readable, std::forward<Source>(buffers)...));
+    }
+    transfer<0> read_some(std::span<const mutable_buffer> list) noexcept {
+        return transfer<0>(request_of_list(operation_kind::read, readable, list));
+    }
+
+    /// Writes as much as fits, at least one byte.
+    template <class... Source>
+        requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, const_buffer> && ...)
+    transfer<sizeof...(Source)> write_some(Source&&... buffers) noexcept {
+        return transfer<sizeof...(Source)>(request_of<const_buffer>(
+            operation_kind::write, writable, std::forward<Source>(buffers)...));
+    }
+    transfer<0> write_some(std::span<const const_buffer> list) noexcept {
+        return transfer<0>(request_of_list(operation_kind::write, writable, list));
+    }
+
+    /// Reads until the buffers are full. With an error, `eof` included, the value says how far it
+    /// got.
+    template <class... Source>
+        requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, mutable_buffer> && ...)
+    transfer<sizeof...(Source)> read_exactly(Source&&... buffers) noexcept {
+        return exact(request_of<mutable_buffer>(operation_kind::read, readable,
+                                                std::forward<Source>(buffers)...));
+    }
+    transfer<0> read_exactly(std::span<const mutable_buffer> list) noexcept {
+        return exact(request_of_list(operation_kind::read, readable, list));
+    }
+
+    /// Writes all of the buffers. With an error the value says how many bytes had gone out.
+    template <class... Source>
+        requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, const_buffer> && ...)
+    transfer<sizeof...(Source)> write_all(Source&&... buffers) noexcept {
+        return exact(request_of<const_buffer>(operation_kind::write, writable,
+                                              std::forward<Source>(buffers)...));
+    }
+    transfer<0> write_all(std::span<const const_buffer> list) noexcept {
+        return exact(request_of_list(operation_kind::write, writable, list));
+    }
+
+    /// Waits until a read or write would not block (or would fail at once), without doing it.
+    /// `readable | writable`: whichever comes first. It takes the place of a read or write.
+    auto wait(readiness what) noexcept { return wait_request(what); }
+
+    /// Ends one direction or both: with `send` the peer reads the end of the stream.
+    optional_result shutdown(shutdown_how how) noexcept {
+        if (!is_open()) return errc::closed;
+        return to_result(platform::shutdown(state_->handle, how));
+    }
+
+    ip::endpoint remote_endpoint() const noexcept {
+        return is_open() ? ip::endpoint(platform::remote_address(state_->handle)) : ip::endpoint();
+    }
+
+    /// TCP_NODELAY: small writes are sent at once.
+    optional_result no_delay(bool on) noexcept { return set(platform::option::no_delay, on); }
+    result<bool> no_delay() const noexcept { return flag(platform::option::no_delay); }
+
+    /// SO_KEEPALIVE.
+    optional_result keep_alive(bool on) noexcept { return set(platform::option::keep_alive, on); }
+    result<bool> keep_alive() const noexcept { return flag(platform::option::keep_alive); }
+
+private:
+    friend class acceptor;
+    socket(detail::loop& own, native_handle_type handle)
+        : socket_base(own, platform::transport::stream, handle) {}
+
+    template <std::size_t Count>
+    static transfer<Count> exact(detail::operation_request<Count> made) noexcept {
+        made.exact = true;
+        return transfer<Count>(made);
+    }
+};
+
+struct listen_options {
+    int backlog = platform::max_backlog;  ///< connections that wait to be accepted
+    bool reuse_address = true;            ///< also while old connections linger on the port
+    bool reuse_port = false;              ///< share the port with other listeners
+    bool v6_only = false;                 ///< an IPv6 listener takes no IPv4 connections
+};
+
+/// Takes in connections.
+class acceptor : public detail::socket_base {
+public:
+    acceptor() noexcept = default;
+    explicit acceptor(io_context& context)
+        : socket_base(detail::loop_of(context), platform::transport::stream) {}
+
+    /// Takes in a descriptor that listens. With an error it remains the caller's.
+    static result<acceptor> adopt(io_context& context, native_handle_type handle) {
+        if (const int error = platform::adopt(handle, platform::transport::stream))
+            return platform::error_code(error);
+        return acceptor(detail::loop_of(context), handle);
+    }
+
+    /// Opens, binds and listens. With port 0 the system chooses one: see `local_endpoint`. After
+    /// an error the acceptor is closed.
+    result<> listen(const ip::endpoint& at, const listen_options& options = {}) noexcept {
+        if (is_open()) return std::make_error_code(std::errc::already_connected);
+        if (auto opened = open_handle(at.family()); !opened.ok()) return opened;
+        const int error = start_listening(at, options);
+        if (error) close();
+        return to_result(error);
+    }
+
+    /// Waits for a connection. `std::errc::too_many_files_open` when the process has no
+    /// descriptor for it: it stays in the queue, for a later `accept`. Connections that
+    /// died in the queue are passed over.
+    auto accept() noexcept {
+        return detail::socket_operation<0, yield_socket>(request<0>(operation_kind::accept, readable));
+    }
+
+private:
+    acceptor(detail::loop& own, native_handle_type handle)
+        : socket_base(own, platform::transport::stream, handle) {}
+
+    struct yield_socket {
+        result<socket> operator()(operation& op, std::error_code error) const {
+            if (error) return error;
+            return socket(*op.socket->loop, op.accepted);
+        }
+    };
+
+    int start_listening(const ip::endpoint& at, const listen_options& options) noexcept {
+        const auto handle = state_->handle;
+        if (options.reuse_address)
+            platform::set_option(handle, platform::option::reuse_address, 1);
+        if (options.reuse_port)
+            if (const int error = platform::set_option(handle, platform::option::reuse_port, 1))
+                return error;
+        if (at.address().is_v6())
+            if (const int error =
+                    platform::set_option(handle, platform::option::v6_only, options.v6_only))
+                return error;
+        if (const int error = platform::bind(handle, at.raw())) return error;
+        return platform::listen(handle, options.backlog);
+    }
+};
+
+}  // namespace curfew::tcp

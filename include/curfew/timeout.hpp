@@ -1,0 +1,291 @@
+// with_timeout and with_deadline: a limit on anything that can be awaited.
+#pragma once
+
+#include <chrono>
+#include <coroutine>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "awaitable.hpp"
+#include "core/fiber.hpp"
+#include "core/time.hpp"
+
+namespace curfew {
+
+namespace detail {
+
+/// When a limit expires.
+struct limit_time {
+    ticks time;
+    bool relative;
+
+    void arm(loop& own, timer_node& node) const noexcept {
+        if (relative)
+            own.arm_after(node, time);
+        else
+            own.arm_at(node, time);
+    }
+};
+
+/// A limit on a bare operation: a timer beside it, no scope. Limits on limits nest the same way.
+template <class Inner>
+class limited_operation {
+public:
+    template <class Awaitable>
+    limited_operation(const Awaitable& awaitable, limit_time when, on_timeout policy) noexcept
+        : inner_(awaitable.operator co_await()), timer_(*this, policy), when_(when) {}
+
+    operation& op() noexcept { return inner_.op(); }
+
+    bool await_ready() const noexcept { return false; }
+
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> coroutine) noexcept {
+        if (!inner_.await_suspend(coroutine)) return false;
+        if (op().progress == operation::state::pending) when_.arm(*op().socket->loop, timer_);
+        return true;
+    }
+
+    auto await_resume() noexcept {
+        timer_.disarm();
+        return inner_.await_resume();
+    }
+
+private:
+    struct timer : timer_node {
+        limited_operation& self;
+        on_timeout policy;
+        timer(limited_operation& owner, on_timeout how) noexcept
+            : timer_node([](timer_node& node) noexcept {
+                  auto& limit = static_cast<timer&>(node);
+                  end_early(limit.self.op(), outcome::timed_out, limit.policy == on_timeout::close);
+              }),
+              self(owner),
+              policy(how) {}
+    };
+
+    Inner inner_;
+    timer timer_;
+    limit_time when_;
+};
+
+/// Runs an awaitable in a cancel scope of its own; leaves it before anything is handed on.
+template <class Awaitable>
+class scoped {
+public:
+    explicit scoped(Awaitable&& awaitable)
+        : inner_(awaiter_of(static_cast<Awaitable&&>(awaitable))) {}
+    scoped(const scoped&) = delete;
+    scoped& operator=(const scoped&) = delete;
+
+    cancel_scope scope;
+    fiber* self = nullptr;
+
+    template <class Promise>
+    void enter(std::coroutine_handle<Promise> coroutine) noexcept {
+        self = &fiber_of(coroutine);
+        self->enter(scope);
+    }
+
+    template <class Promise>
+    bool suspend(std::coroutine_handle<Promise> coroutine) {
+        return suspend_in(inner_, coroutine);
+    }
+
+    decltype(auto) resume() {
+        self->leave(scope);
+        return inner_.await_resume();
+    }
+
+private:
+    awaiter_of_t<Awaitable> inner_;
+};
+
+/// A limit on a task or any other awaitable: a cancel scope with a timer.
+template <class Awaitable>
+class limited_scope {
+    using awaited = awaited_t<Awaitable>;
+    static_assert(!std::is_reference_v<awaited>,
+                  "curfew::with_timeout: the awaitable yields a reference, which a result cannot "
+                  "hold; let it yield a pointer or a value");
+    using yielded = result_of_t<awaited>;
+
+public:
+    limited_scope(Awaitable&& awaitable, limit_time when, on_timeout policy)
+        : scoped_(static_cast<Awaitable&&>(awaitable)), timer_(scoped_, policy), when_(when) {}
+
+    bool await_ready() const noexcept { return false; }
+
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> coroutine) {
+        scoped_.enter(coroutine);
+        if (!scoped_.self->loop) fatal("a limit outside a running io_context");
+        when_.arm(*scoped_.self->loop, timer_);
+        return scoped_.suspend(coroutine);
+    }
+
+    yielded await_resume() {
+        timer_.disarm();
+#if CURFEW_EXCEPTIONS
+        try {
+            return take();
+        } catch (const std::system_error& error) {
+            if (expired() && error.code() == errc::canceled) return errc::timed_out;
+            throw;
+        }
+#else
+        return take();
+#endif
+    }
+
+private:
+    struct timer : timer_node {
+        scoped<Awaitable>& limited;
+        on_timeout policy;
+        timer(scoped<Awaitable>& what, on_timeout how) noexcept
+            : timer_node([](timer_node& node) noexcept {
+                  auto& limit = static_cast<timer&>(node);
+                  limit.limited.self->cancel(limit.limited.scope,
+                                             limit.policy == on_timeout::close);
+              }),
+              limited(what),
+              policy(how) {}
+    };
+
+    /// The limit has cut something short, and not merely passed while the last step completed.
+    bool expired() const noexcept { return scoped_.scope.origin && scoped_.scope.noticed; }
+
+    yielded take() {
+        if constexpr (std::is_void_v<awaited>) {
+            scoped_.resume();
+            return expired() ? yielded(errc::timed_out) : yielded();
+        } else if constexpr (is_result<awaited>) {
+            yielded own = scoped_.resume();
+            if (expired() && own.ec == errc::canceled) own.ec = errc::timed_out;
+            return own;
+        } else {
+            yielded own(scoped_.resume());
+            if (expired()) own.ec = errc::timed_out;
+            return own;
+        }
+    }
+
+    scoped<Awaitable> scoped_;
+    timer timer_;
+    limit_time when_;
+};
+
+template <class Awaitable>
+class shield {
+public:
+    explicit shield(Awaitable&& awaitable) : scoped_(static_cast<Awaitable&&>(awaitable)) {
+        scoped_.scope.shield = true;
+    }
+
+    bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> coroutine) {
+        scoped_.enter(coroutine);
+        return scoped_.suspend(coroutine);
+    }
+    decltype(auto) await_resume() { return scoped_.resume(); }
+
+private:
+    scoped<Awaitable> scoped_;
+};
+
+/// What with_timeout returns: the awaitable, held until it is awaited.
+template <class Awaitable>
+class [[nodiscard("a limit does nothing until it is awaited")]] limited {
+public:
+    using awaiter =
+        typename std::conditional_t<holds_operation<awaiter_of_t<Awaitable>>,
+                                    std::type_identity<limited_operation<awaiter_of_t<Awaitable>>>,
+                                    std::type_identity<limited_scope<Awaitable>>>::type;
+
+    limited(Awaitable&& awaitable, limit_time when, on_timeout policy)
+        : awaitable_(static_cast<Awaitable&&>(awaitable)), when_(when), policy_(policy) {}
+
+    awaiter operator co_await() && {
+        return awaiter(static_cast<Awaitable&&>(awaitable_), when_, policy_);
+    }
+    awaiter operator co_await() const&
+        requires holds_operation<awaiter_of_t<Awaitable>>
+    {
+        return awaiter(awaitable_, when_, policy_);
+    }
+
+private:
+    Awaitable awaitable_;  // a reference if it was given as an lvalue
+    limit_time when_;
+    on_timeout policy_;
+};
+
+template <class Awaitable>
+class [[nodiscard("a shield does nothing until it is awaited")]] shielded_request {
+public:
+    explicit shielded_request(Awaitable&& awaitable)
+        : awaitable_(static_cast<Awaitable&&>(awaitable)) {}
+    shield<Awaitable> operator co_await() && {
+        return shield<Awaitable>(static_cast<Awaitable&&>(awaitable_));
+    }
+
+private:
+    Awaitable awaitable_;
+};
+
+template <class T>
+inline constexpr bool checked_awaitable = [] {
+    static_assert(awaitable<T>,
+                  "curfew::with_timeout, with_deadline and shielded take what can be awaited: an "
+                  "operation (socket.read_some(...)), a task, or a combination of them");
+    return true;
+}();
+
+}  // namespace detail
+
+/// Limits `awaitable` to `time` from now. Yields its own `result<T>`; a `T` that is no result
+/// becomes `result<T>`.
+///
+/// When the time is up, `policy` decides: `cancel` ends the pending operation and keeps the socket,
+/// its stream exactly where it stood; `close` closes the socket abortively, so that its peer gets
+/// a RST. Either way the result is `errc::timed_out` with what was transferred so far, and comes
+/// when the system has let go of the buffers. With zero or a negative time the operation
+/// gets one try.
+///
+/// An operation that has completed, or moved any byte, by the time the loop looks at
+/// the limit delivers its own result. A limit is never early. Around a task, everything in it
+/// ends with `errc::canceled`; `close` aborts the sockets whose operations are pending in it then.
+/// Limits nest: the one that expires first says `timed_out`, those inside it see `canceled`.
+///
+/// ```cpp
+/// auto [ec, n] = co_await with_timeout(socket.read_some(buffer), 30s);
+/// auto [ec] = co_await with_timeout(handshake(socket), 5s, on_timeout::close);
+/// ```
+template <class Awaitable, class Rep, class Period>
+auto with_timeout(Awaitable&& awaitable, std::chrono::duration<Rep, Period> time,
+                  on_timeout policy = on_timeout::cancel) {
+    static_assert(detail::checked_awaitable<Awaitable>);
+    return detail::limited<Awaitable>(static_cast<Awaitable&&>(awaitable),
+                                      {detail::to_ticks(time), true}, policy);
+}
+
+/// Limits `awaitable` to a point in time; otherwise like `with_timeout`.
+template <class Awaitable, class Duration>
+auto with_deadline(Awaitable&& awaitable, std::chrono::time_point<clock, Duration> deadline,
+                   on_timeout policy = on_timeout::cancel) {
+    static_assert(detail::checked_awaitable<Awaitable>);
+    return detail::limited<Awaitable>(static_cast<Awaitable&&>(awaitable),
+                                      {detail::to_ticks(deadline), false}, policy);
+}
+
+/// Awaits `awaitable` out of reach of the cancellations and limits around it, so that clean-up can
+/// run (say goodbye, flush). Limits inside it work. What it yields is unchanged.
+template <class Awaitable>
+auto shielded(Awaitable&& awaitable) {
+    static_assert(detail::checked_awaitable<Awaitable>);
+    return detail::shielded_request<Awaitable>(static_cast<Awaitable&&>(awaitable));
+}
+
+}  // namespace curfew

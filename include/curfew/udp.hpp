@@ -1,0 +1,102 @@
+// UDP: datagrams.
+#pragma once
+
+#include <utility>
+
+#include "socket_base.hpp"
+
+namespace curfew::udp {
+
+/// A UDP socket. A datagram is sent and received as a whole: one that does not fit into the buffers
+/// yields `std::errc::message_size` with the count of bytes that did, and its rest is lost.
+///
+/// One receive and one send at a time may be pending. Buffers, and the `sender`, must live until
+/// the operation has ended. Cancellation: no datagram is lost by it; the operation ends with
+/// `canceled` or `timed_out`, or with success if it had completed.
+class socket : public detail::socket_base {
+    template <std::size_t Count>
+    using transfer = detail::socket_operation<Count, detail::yield_count>;
+
+public:
+    /// Belongs to nothing: every operation says `closed`.
+    socket() noexcept = default;
+    explicit socket(io_context& context)
+        : socket_base(detail::loop_of(context), platform::transport::datagram) {}
+
+    /// Takes in a descriptor and makes it non-blocking. With an error it remains the caller's.
+    static result<socket> adopt(io_context& context, native_handle_type handle) {
+        if (const int error = platform::adopt(handle, platform::transport::datagram))
+            return platform::error_code(error);
+        return socket(detail::loop_of(context), handle);
+    }
+
+    /// Makes the descriptor without binding it, so that options can be set before `bind`.
+    result<> open(ip::family family) noexcept { return open_handle(family); }
+
+    /// Opens the socket if it is closed, and binds it. With port 0 the system chooses one.
+    result<> bind(const ip::endpoint& at) noexcept {
+        if (auto opened = open_handle(at.family()); !opened.ok()) return opened;
+        return to_result(platform::bind(state_->handle, at.raw()));
+    }
+
+    /// Chooses the peer of `send` and `receive`; opens the socket if it is closed. Never waits.
+    result<> connect(const ip::endpoint& to) noexcept {
+        if (auto opened = open_handle(to.family()); !opened.ok()) return opened;
+        return to_result(platform::connect(state_->handle, to.raw()));
+    }
+
+    /// Sends one datagram. Opens the socket if it is closed.
+    template <class Source>
+        requires detail::buffer_source<Source, const_buffer>
+    transfer<1> send_to(Source&& buffer, const ip::endpoint& receiver) noexcept {
+        auto made = request_of<const_buffer>(operation_kind::send_to, writable,
+                                             std::forward<Source>(buffer));
+        made.address = receiver.raw();
+        made.has_address = true;
+        return transfer<1>(made);
+    }
+
+    /// Receives one datagram; `sender` says where it came from.
+    template <class Source>
+        requires detail::buffer_source<Source, mutable_buffer>
+    transfer<1> receive_from(Source&& buffer, ip::endpoint& sender) noexcept {
+        auto made = request_of<mutable_buffer>(operation_kind::receive_from, readable,
+                                               std::forward<Source>(buffer));
+        made.sender = &sender.raw();
+        return transfer<1>(made);
+    }
+
+    /// Sends one datagram, gathered from the buffers, to the connected peer.
+    template <class... Source>
+        requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, const_buffer> && ...)
+    transfer<sizeof...(Source)> send(Source&&... buffers) noexcept {
+        return transfer<sizeof...(Source)>(request_of<const_buffer>(
+            operation_kind::send_to, writable, std::forward<Source>(buffers)...));
+    }
+
+    /// Receives one datagram, scattered over the buffers, from the connected peer.
+    template <class... Source>
+        requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, mutable_buffer> && ...)
+    transfer<sizeof...(Source)> receive(Source&&... buffers) noexcept {
+        return transfer<sizeof...(Source)>(request_of<mutable_buffer>(
+            operation_kind::receive_from, readable, std::forward<Source>(buffers)...));
+    }
+
+    /// Waits until a receive or send would not block, without doing it.
+    auto wait(readiness what) noexcept { return wait_request(what); }
+
+    /// The peer chosen by `connect`.
+    ip::endpoint remote_endpoint() const noexcept {
+        return is_open() ? ip::endpoint(platform::remote_address(state_->handle)) : ip::endpoint();
+    }
+
+    /// SO_BROADCAST: datagrams to broadcast addresses are allowed.
+    optional_result broadcast(bool on) noexcept { return set(platform::option::broadcast, on); }
+    result<bool> broadcast() const noexcept { return flag(platform::option::broadcast); }
+
+private:
+    socket(detail::loop& own, native_handle_type handle)
+        : socket_base(own, platform::transport::datagram, handle) {}
+};
+
+}  // namespace curfew::udp
