@@ -1,0 +1,57 @@
+// For tests of what is fatal: the program ends, so it is tried in a child process.
+#pragma once
+
+#include <string>
+
+#include <curfew/config.hpp>
+
+#if defined(__unix__) || defined(__APPLE__)
+#define TEST_CAN_DIE 1
+
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+
+namespace test {
+
+struct death {
+    int signal = 0;  // that ended the child; 0: it lived on
+    std::string said;  // on stderr
+};
+
+/// Calls `function` in a child process.
+template <class Function>
+death death_of(Function function) {
+    int ends[2];
+    if (::pipe(ends) != 0) return {};
+    std::fflush(nullptr);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const rlimit no_core{0, 0};
+        ::setrlimit(RLIMIT_CORE, &no_core);
+        std::signal(SIGABRT, SIG_DFL);  // not doctest's, which would report a failure
+        ::dup2(ends[1], 2);
+        ::close(ends[0]);
+        function();
+        ::_exit(0);
+    }
+    ::close(ends[1]);
+    death end;
+    char bytes[256];
+    for (ssize_t n; (n = ::read(ends[0], bytes, sizeof bytes)) > 0;)
+        end.said.append(bytes, static_cast<std::size_t>(n));
+    ::close(ends[0]);
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    if (WIFSIGNALED(status)) end.signal = WTERMSIG(status);
+    return end;
+}
+
+}  // namespace test
+
+#else
+#define TEST_CAN_DIE 0
+#endif

@@ -1,0 +1,57 @@
+// Running a test's coroutine, and connections for it.
+#pragma once
+
+#include <utility>
+
+#include <curfew/curfew.hpp>
+
+#include "peer.hpp"
+#include "reactors.hpp"
+
+namespace test {
+
+using namespace curfew;
+using namespace std::chrono_literals;
+
+/// Runs `body(ctx)`, a coroutine, on a context of its own. An exception that escapes fails the test.
+template <class Body>
+void run(reactor_kind kind, Body body) {
+    io_context ctx(kind);
+    ctx.block_on(body(ctx));
+}
+
+inline ip::endpoint any_port() {
+    return {ip::address::loopback_v4(), 0};
+}
+
+struct connection {
+    tcp::socket client;
+    tcp::socket server;
+};
+
+/// A TCP connection whose ends are both curfew's.
+inline task<connection> connect(io_context& ctx) {
+    tcp::acceptor acceptor(ctx);
+    acceptor.listen(any_port()).value();
+    connection made;
+    made.client = tcp::socket(ctx);
+    (co_await made.client.connect(acceptor.local_endpoint())).value();
+    made.server = (co_await acceptor.accept()).value();
+    co_return made;
+}
+
+/// A TCP connection with one end curfew's and the other plain and blocking.
+struct mixed_connection {
+    tcp::socket socket;
+    blocking_socket peer;
+};
+
+inline task<mixed_connection> connect(io_context& ctx, blocking_listener& listener) {
+    mixed_connection made;
+    made.socket = tcp::socket(ctx);
+    (co_await made.socket.connect(listener.endpoint())).value();
+    made.peer = listener.accept();
+    co_return made;
+}
+
+}  // namespace test
