@@ -68,6 +68,7 @@ public:
 
         T await_resume() {
             joined_.reported = true;
+            if (joined_.root.noticed && owner && owner->cancelled()) owner->notice();
             if (!joined_.promise)
                 detail::raise(errc::canceled, "curfew::join_handle: the context is gone");
             return static_cast<detail::promise<T>*>(joined_.promise)->take();

@@ -70,7 +70,7 @@ private:
     limit_time when_;
 };
 
-/// Runs an awaitable in a cancel scope of its own; leaves it before anything is handed on.
+/// Runs an awaitable in a cancel scope of its own.
 template <class Awaitable>
 class scoped {
 public:
@@ -94,8 +94,11 @@ public:
     }
 
     decltype(auto) resume() {
-        self->leave(scope);
-        return inner_.await_resume();
+        struct leaver {
+            scoped& all;
+            ~leaver() { all.self->leave(all.scope); }
+        } const leave{*this};
+        return inner_.await_resume();  // may still note that it was cancelled in this scope
     }
 
 private:

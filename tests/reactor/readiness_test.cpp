@@ -1,0 +1,258 @@
+// What the readiness reactors share: trying before parking, and events that mislead.
+#include <curfew/reactor/readiness.hpp>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/resource.h>
+
+#include <array>
+#include <csignal>
+#include <string>
+#include <vector>
+
+#include "support/loop.hpp"
+
+using namespace test;
+
+namespace {
+
+/// Until `fd` is readable, by the system's own word.
+void until_readable(int fd) {
+    pollfd entry{fd, POLLIN, 0};
+    ::poll(&entry, 1, 10'000);
+}
+
+}  // namespace
+
+REACTOR_TEST("a short read followed by the end of the stream: the end is not missed") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        for (int i = 0; i < 50; ++i) {
+            auto [client, server] = co_await test::connect(ctx);
+            std::array<char, 64> buffer;
+            // The first read parks, so that its event tells of the bytes and of the end at once.
+            ctx.post([&peer = server] {
+                const platform::buffer bytes{const_cast<std::byte*>(
+                                                 reinterpret_cast<const std::byte*>("abc")),
+                                             3};
+                CHECK(platform::send(peer.native_handle(), &bytes, 1, 0).count == 3);
+                peer.shutdown(shutdown_how::send);
+            });
+            auto [ec, n] = co_await client.read_some(buffer);
+            CHECK_FALSE(ec);
+            CHECK(n == 3);
+            CHECK((co_await with_timeout(client.read_some(buffer), 5s)).error() == errc::eof);
+            CHECK((co_await with_timeout(client.read_some(buffer), 5s)).error() == errc::eof);
+        }
+    });
+}
+
+REACTOR_TEST("a short read followed by a reset: the reset is not missed") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        blocking_listener listener;
+        for (int i = 0; i < 50; ++i) {
+            auto [socket, peer] = co_await test::connect(ctx, listener);
+            std::array<char, 64> buffer;
+            CHECK(peer.send("abc") == 0);
+            auto [ec, n] = co_await socket.read_some(buffer);
+            CHECK(n == 3);
+            ctx.post([&other = peer] { other.reset(); });
+            CHECK((co_await with_timeout(socket.read_some(buffer), 5s)).error() ==
+                  std::errc::connection_reset);
+        }
+    });
+}
+
+REACTOR_TEST("urgent data in the stream hides nothing that stands behind it") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        blocking_listener listener;
+        auto [socket, peer] = co_await test::connect(ctx, listener);
+        std::array<char, 64> buffer;
+        std::string seen;
+        ctx.post([&other = peer, fd = socket.native_handle()] {
+            CHECK(other.send("before") == 0);
+            CHECK(::send(other.fd(), "!", 1, MSG_OOB) == 1);
+            CHECK(other.send("after") == 0);
+            until_readable(fd);
+        });
+        while (seen.size() < 11) {
+            auto [ec, n] = co_await with_timeout(socket.read_some(buffer), 5s);
+            REQUIRE_FALSE(ec);
+            seen.append(buffer.data(), n);
+        }
+        CHECK(seen == "beforeafter");
+    });
+}
+
+REACTOR_TEST("data that arrives between a read that would block and the wait is seen") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        blocking_listener listener;
+        auto [socket, peer] = co_await test::connect(ctx, listener);
+        std::array<char, 64> buffer;
+        for (int i = 0; i < 200; ++i) {
+            ctx.post([&other = peer, fd = socket.native_handle()] {
+                CHECK(other.send("x") == 0);
+                until_readable(fd);
+            });
+            auto [ec, n] = co_await with_timeout(socket.read_some(buffer), 5s);
+            REQUIRE_FALSE(ec);
+            CHECK(n == 1);
+        }
+    });
+}
+
+REACTOR_TEST("wait tells of readiness without taking anything") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        blocking_listener listener;
+        auto [socket, peer] = co_await test::connect(ctx, listener);
+        std::array<char, 64> buffer;
+        CHECK((co_await socket.wait(writable)).ok());
+        CHECK((co_await socket.wait(readable | writable)).ok());
+        CHECK((co_await with_timeout(socket.wait(readable), 2ms)).error() == errc::timed_out);
+        ctx.post([&other = peer] { CHECK(other.send("xyz") == 0); });
+        CHECK((co_await with_timeout(socket.wait(readable), 5s)).ok());
+        CHECK((co_await with_timeout(socket.wait(readable), 5s)).ok());
+        CHECK((co_await socket.read_some(buffer)).value() == 3);
+        CHECK((co_await with_timeout(socket.wait(readable), 2ms)).error() == errc::timed_out);
+        peer.close();
+        CHECK((co_await with_timeout(socket.wait(readable), 5s)).ok());
+        CHECK((co_await socket.read_some(buffer)).error() == errc::eof);
+    });
+}
+
+REACTOR_TEST("a wait for both directions takes the place of a read and of a write") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        std::string fill(1 << 20, 'x');
+        while ((co_await with_timeout(client.write_some(fill), 0s)).ok()) {
+        }
+        auto both = ctx.spawn([](tcp::socket& socket) -> task<result<>> {
+            co_return co_await socket.wait(readable | writable);
+        }(client));
+        co_await yield();
+        std::array<char, 4> buffer;
+        CHECK((co_await client.read_some(buffer)).error() == std::errc::operation_in_progress);
+        CHECK((co_await client.write_some("x")).error() == std::errc::operation_in_progress);
+        (co_await write_all(server, "go")).value();
+        CHECK((co_await both).ok());
+        CHECK((co_await client.read_some(buffer)).value() == 2);
+    });
+}
+
+REACTOR_TEST("out of descriptors, accept says so, and goes on when some are free again") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        tcp::acceptor acceptor(ctx);
+        acceptor.listen(any_port()).value();
+        auto peer = blocking_connect(acceptor.local_endpoint());
+        until_readable(acceptor.native_handle());
+        rlimit before{};
+        ::getrlimit(RLIMIT_NOFILE, &before);
+        rlimit tight = before;
+        const int next = ::dup(0);
+        ::close(next);
+        tight.rlim_cur = static_cast<rlim_t>(next);
+        ::setrlimit(RLIMIT_NOFILE, &tight);
+        auto [ec, none] = co_await with_timeout(acceptor.accept(), 5s);
+        auto [ec2, none2] = co_await with_timeout(acceptor.accept(), 5s);
+        ::setrlimit(RLIMIT_NOFILE, &before);
+        CHECK(ec == std::errc::too_many_files_open);
+        CHECK(ec2 == std::errc::too_many_files_open);
+        CHECK_FALSE(none.is_open());
+        auto [ec3, accepted] = co_await with_timeout(acceptor.accept(), 5s);
+        CHECK_FALSE(ec3);
+        CHECK(peer.send("hi") == 0);
+        std::array<char, 4> buffer;
+        CHECK((co_await accepted.read_some(buffer)).value() == 2);
+    });
+}
+
+REACTOR_TEST("a timer signal every 100 us disturbs nothing") {
+    struct sigaction action{};
+    struct sigaction before{};
+    action.sa_handler = [](int) {};
+    ::sigaction(SIGALRM, &action, &before);  // without SA_RESTART: calls are interrupted
+    itimerval storm{};
+    storm.it_interval.tv_usec = storm.it_value.tv_usec = 100;
+    ::setitimer(ITIMER_REAL, &storm, nullptr);
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        std::array<char, 64> buffer;
+        for (int i = 0; i < 20; ++i) {
+            const auto start = clock::now();
+            auto [ec, n] = co_await with_timeout(client.read_some(buffer), 2ms);
+            CHECK(ec == errc::timed_out);
+            CHECK(clock::now() - start >= 2ms);
+        }
+        for (int i = 0; i < 500; ++i) {
+            auto [wec, sent] = co_await write_all(server, "ping");
+            auto [rec, got] = co_await read_exactly(client, std::span(buffer).first(4));
+            CHECK_FALSE(wec);
+            CHECK_FALSE(rec);
+            CHECK(got == 4);
+        }
+    });
+    const itimerval none{};
+    ::setitimer(ITIMER_REAL, &none, nullptr);
+    ::sigaction(SIGALRM, &before, nullptr);
+}
+
+REACTOR_TEST("a stale descriptor number that a new socket reuses gets only its own events") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        blocking_listener listener;
+        for (int i = 0; i < 50; ++i) {
+            auto [socket, peer] = co_await test::connect(ctx, listener);
+            std::array<char, 16> buffer;
+            const int number = socket.native_handle();
+            auto doomed = ctx.spawn([](tcp::socket& s) -> task<result<std::size_t>> {
+                std::array<char, 16> own;
+                co_return co_await s.read_some(own);
+            }(socket));
+            co_await yield();
+            // An event for the old socket is on its way when it is closed and its number reused.
+            CHECK(peer.send("for the old one") == 0);
+            until_readable(number);
+            socket.close();
+            auto [fresh, fresh_peer] = co_await test::connect(ctx, listener);
+            CHECK(fresh.native_handle() == number);
+            CHECK((co_await doomed).error() == errc::closed);
+            CHECK((co_await with_timeout(fresh.read_some(buffer), 1ms)).error() == errc::timed_out);
+            CHECK(fresh_peer.send("new") == 0);
+            CHECK((co_await with_timeout(fresh.read_some(buffer), 5s)).value() == 3);
+        }
+    });
+}
+
+REACTOR_TEST("a closed socket whose descriptor was duplicated gets no events any more") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        blocking_listener listener;
+        auto [socket, peer] = co_await test::connect(ctx, listener);
+        std::array<char, 16> buffer;
+        CHECK((co_await with_timeout(socket.read_some(buffer), 1ms)).error() == errc::timed_out);
+        const int copy = ::dup(socket.native_handle());
+        socket.close();
+        CHECK(peer.send("late") == 0);
+        until_readable(copy);
+        CHECK((co_await sleep_for(2ms)).ok());  // an event would be for a state that is gone
+        CHECK((co_await socket.read_some(buffer)).error() == errc::closed);
+        ::close(copy);
+    });
+}
+
+REACTOR_TEST("a socket that is always ready starves nobody") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        bool stop = false;
+        auto flood = ctx.spawn([](tcp::socket& socket, bool& done) -> task<int> {
+            int writes = 0;
+            while (!done) {
+                (void)co_await socket.write_some(std::string_view());
+                ++writes;
+            }
+            co_return writes;
+        }(client, stop));
+        CHECK((co_await sleep_for(1ms)).ok());
+        auto [ec] = co_await with_timeout(server.wait(readable), 1ms);
+        CHECK(ec == errc::timed_out);
+        stop = true;
+        CHECK((co_await flood) > 64);
+    });
+}

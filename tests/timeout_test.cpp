@@ -1,0 +1,636 @@
+// Limits: the table of the two policies and its guarantees.
+#include <curfew/timeout.hpp>
+
+#include <array>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "support/loop.hpp"
+
+using namespace test;
+
+namespace {
+
+std::string text(const auto& buffer, std::size_t size) {
+    return std::string(reinterpret_cast<const char*>(buffer.data()), size);
+}
+
+// Both of CPython's cases: a server that accepts, waits past the client's limit, and sends.
+struct slow_server {
+    blocking_listener listener;
+    int send_error = -1;
+    std::string heard;
+    int receive_error = -1;
+    std::thread thread;
+
+    explicit slow_server(std::chrono::milliseconds delay)
+        : thread([this, delay] {
+              auto peer = listener.accept();
+              std::this_thread::sleep_for(delay);
+              send_error = peer.send("done!");
+              auto got = peer.receive();
+              heard = got.bytes;
+              receive_error = got.error;
+          }) {}
+    ~slow_server() {
+        if (thread.joinable()) thread.join();
+    }
+};
+
+}  // namespace
+
+REACTOR_TEST("without a limit the client gets what a slow server sends") {
+    slow_server server(50ms);
+    run(kind, [&](io_context& ctx) -> task<> {
+        tcp::socket client(ctx);
+        (co_await client.connect(server.listener.endpoint())).value();
+        std::array<char, 16> buffer;
+        auto [ec, n] = co_await client.read_some(buffer);
+        CHECK_FALSE(ec);
+        CHECK(text(buffer, n) == "done!");
+    });
+}
+
+REACTOR_TEST("after a limit with `cancel` the server's send succeeds and the client reads it") {
+    slow_server server(60ms);
+    run(kind, [&](io_context& ctx) -> task<> {
+        tcp::socket client(ctx);
+        (co_await client.connect(server.listener.endpoint())).value();
+        std::array<char, 16> buffer;
+        auto [ec, n] = co_await with_timeout(client.read_some(buffer), 10ms);
+        CHECK(ec == errc::timed_out);
+        CHECK(n == 0);
+        auto [late, m] = co_await client.read_some(buffer);
+        CHECK_FALSE(late);
+        CHECK(text(buffer, m) == "done!");
+        CHECK((co_await write_all(client, "thanks")).ok());
+        client.shutdown(shutdown_how::send);
+    });
+    server.thread.join();
+    CHECK(server.send_error == 0);
+    CHECK(server.heard == "thanks");
+}
+
+REACTOR_TEST("after a limit with `close` the server sees a reset and the socket is closed") {
+    slow_server server(60ms);
+    run(kind, [&](io_context& ctx) -> task<> {
+        tcp::socket client(ctx);
+        (co_await client.connect(server.listener.endpoint())).value();
+        std::array<char, 16> buffer;
+        auto [ec, n] = co_await with_timeout(client.read_some(buffer), 10ms, on_timeout::close);
+        CHECK(ec == errc::timed_out);
+        CHECK_FALSE(client.is_open());
+        CHECK((co_await client.read_some(buffer)).error() == errc::closed);
+        CHECK((co_await write_all(client, "x")).error() == errc::closed);
+        CHECK((co_await client.wait(readable)).error() == errc::closed);
+        CHECK(client.no_delay(true).error() == errc::closed);
+        CHECK(client.local_endpoint().is_unspecified());
+    });
+    server.thread.join();
+    CHECK(server.send_error == ECONNRESET);
+}
+
+REACTOR_TEST("a limit never fires early, and soon after its time") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        std::array<char, 16> buffer;
+        for (const auto limit : {100us, 999us, 1000us, 1001us, 5000us, 20000us}) {
+            auto least = std::chrono::nanoseconds::max();
+            for (int i = 0; i < 5; ++i) {
+                const auto before = clock::now();
+                auto [ec, n] = co_await with_timeout(client.read_some(buffer), limit);
+                const std::chrono::nanoseconds taken = clock::now() - before;
+                CHECK(ec == errc::timed_out);
+                CHECK(taken >= limit);
+                least = std::min(least, taken);
+            }
+            // The best of five: a busy machine is not the library's fault.
+            CHECK(least < limit + 2ms);
+        }
+    });
+}
+
+REACTOR_TEST("a limit is not early by the time that passed since the loop last looked at the clock") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        std::array<char, 16> buffer;
+        (void)ctx.now();
+        std::this_thread::sleep_for(20ms);  // a coroutine that computes for long
+        const auto before = clock::now();
+        auto [ec, n] = co_await with_timeout(client.read_some(buffer), 10ms);
+        CHECK(ec == errc::timed_out);
+        CHECK(clock::now() - before >= 10ms);
+    });
+}
+
+REACTOR_TEST("a limit that does not expire leaves the result alone") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        std::array<char, 16> buffer;
+        (co_await write_all(server, "early")).value();
+        auto [ec, n] = co_await with_timeout(client.read_some(buffer), 10s);
+        CHECK_FALSE(ec);
+        CHECK(text(buffer, n) == "early");
+        ctx.spawn([](tcp::socket& peer) -> task<> {
+            (void)co_await sleep_for(5ms);
+            (co_await write_all(peer, "later")).value();
+        }(server));
+        auto [ec2, m] = co_await with_timeout(client.read_some(buffer), 10s, on_timeout::close);
+        CHECK_FALSE(ec2);
+        CHECK(text(buffer, m) == "later");
+        CHECK(client.is_open());
+        CHECK_FALSE(ctx.next_deadline().has_value());
+    });
+}
+
+REACTOR_TEST("zero and negative limits give one try") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        std::array<char, 16> buffer;
+        CHECK((co_await with_timeout(client.read_some(buffer), 0s)).error() == errc::timed_out);
+        CHECK((co_await with_timeout(client.read_some(buffer), -1h)).error() == errc::timed_out);
+        CHECK((co_await with_deadline(client.read_some(buffer), clock::now() - 1h)).error() ==
+              errc::timed_out);
+        CHECK((co_await with_deadline(client.read_some(buffer), clock::time_point::min())).error() ==
+              errc::timed_out);
+        (co_await write_all(server, "there")).value();
+        auto [ec, n] = co_await with_timeout(client.read_some(buffer), -1s);
+        CHECK_FALSE(ec);
+        CHECK(text(buffer, n) == "there");
+        (co_await write_all(server, "again")).value();
+        auto [ec2, m] = co_await with_timeout(client.read_some(buffer), 0s);
+        CHECK_FALSE(ec2);
+        CHECK(text(buffer, m) == "again");
+    });
+}
+
+REACTOR_TEST("a task under a zero limit runs until it would have to wait") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        (co_await write_all(server, "ab")).value();
+        std::string seen;
+        auto reader = [&]() -> task<result<>> {
+            std::array<char, 1> one;
+            for (;;) {
+                auto [ec, n] = co_await client.read_some(one);
+                if (ec) co_return ec;
+                seen += one[0];
+            }
+        };
+        CHECK((co_await with_timeout(reader(), 0s)).error() == errc::timed_out);
+        CHECK(seen == "ab");
+    });
+}
+
+REACTOR_TEST("limits that are longer than the clock can count never fire") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        (void)co_await sleep_for(0s);
+        std::array<char, 16> buffer;
+        ctx.spawn([](tcp::socket& peer) -> task<> {
+            (void)co_await sleep_for(5ms);
+            (co_await write_all(peer, "x")).value();
+        }(server));
+        auto [ec, n] = co_await with_deadline(
+            with_timeout(with_timeout(client.read_some(buffer), std::chrono::hours::max()),
+                         std::chrono::duration<double>(1e300)),
+            clock::time_point::max());
+        CHECK_FALSE(ec);
+    });
+}
+
+REACTOR_TEST("limits on connect, accept, wait, sleep and receive_from") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        // A listener whose queue is full neither accepts nor refuses.
+        blocking_listener unused;
+        tcp::acceptor full(ctx);
+        full.listen(any_port(), {.backlog = 0}).value();
+        std::vector<tcp::socket> waiting;
+        bool timed_out = false;
+        for (int i = 0; i < 10 && !timed_out; ++i) {
+            waiting.emplace_back(ctx);
+            auto [ec] = co_await with_timeout(waiting.back().connect(full.local_endpoint()), 20ms);
+            timed_out = ec == errc::timed_out;
+            if (timed_out) CHECK_FALSE(waiting.back().is_open());
+        }
+        CHECK(timed_out);
+
+        tcp::acceptor acceptor(ctx);
+        acceptor.listen(any_port()).value();
+        CHECK((co_await with_timeout(acceptor.accept(), 2ms)).error() == errc::timed_out);
+        tcp::socket client(ctx);
+        (co_await client.connect(acceptor.local_endpoint())).value();
+        auto [ec, server] = co_await with_timeout(acceptor.accept(), 10s);
+        CHECK_FALSE(ec);
+        CHECK(server.remote_endpoint() == client.local_endpoint());
+        CHECK((co_await with_timeout(acceptor.accept(), 2ms, on_timeout::close)).error() ==
+              errc::timed_out);
+        CHECK((co_await acceptor.accept()).error() == errc::closed);
+
+        CHECK((co_await with_timeout(client.wait(readable), 2ms)).error() == errc::timed_out);
+        CHECK((co_await with_timeout(client.wait(writable), 10s)).ok());
+        CHECK((co_await with_timeout(sleep_for(10s), 2ms)).error() == errc::timed_out);
+        CHECK((co_await with_timeout(sleep_for(1ms), 10s)).ok());
+
+        udp::socket udp(ctx);
+        udp.bind(any_port()).value();
+        std::array<char, 16> buffer;
+        ip::endpoint sender;
+        CHECK((co_await with_timeout(udp.receive_from(buffer, sender), 2ms)).error() ==
+              errc::timed_out);
+        CHECK((co_await udp.send_to("self", udp.local_endpoint())).value() == 4);
+        CHECK((co_await with_timeout(udp.receive_from(buffer, sender), 10s)).value() == 4);
+        CHECK(sender == udp.local_endpoint());
+    });
+}
+
+REACTOR_TEST("a timed-out write_all says how many bytes went, and the rest can follow") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        blocking_listener listener;
+        auto [socket, peer] = co_await test::connect(ctx, listener);
+        std::string data(32 << 20, ' ');  // more than the system's buffers hold
+        for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 7 / 3);
+        auto [ec, sent] = co_await with_timeout(write_all(socket, data), 20ms);
+        CHECK(ec == errc::timed_out);
+        CHECK(sent > 0);
+        CHECK(sent < data.size());
+        std::string received;
+        std::thread reader([&, &from = peer] { received = from.receive_all(data.size()).bytes; });
+        auto [ec2, rest] = co_await write_all(socket, std::string_view(data).substr(sent));
+        CHECK_FALSE(ec2);
+        CHECK(sent + rest == data.size());
+        reader.join();
+        CHECK((received == data));
+    });
+}
+
+REACTOR_TEST("a timed-out read_exactly keeps and counts what had come") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        std::array<char, 10> buffer{};
+        (co_await write_all(server, "0123")).value();
+        auto [ec, n] = co_await with_timeout(read_exactly(client, buffer), 5ms);
+        CHECK(ec == errc::timed_out);
+        CHECK(text(buffer, n) == "0123");
+        (co_await write_all(server, "456789")).value();
+        auto [ec2, m] = co_await read_exactly(client, std::span(buffer).subspan(n));
+        CHECK_FALSE(ec2);
+        CHECK(text(buffer, 10) == "0123456789");
+    });
+}
+
+REACTOR_TEST("of nested limits on an operation the earliest fires, in both orders, to depth 8") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        std::array<char, 16> buffer;
+        const auto before = clock::now();
+        auto [ec, n] = co_await with_timeout(
+            with_timeout(
+                with_timeout(
+                    with_timeout(
+                        with_timeout(
+                            with_timeout(
+                                with_timeout(with_timeout(client.read_some(buffer), 5ms), 10s), 20s),
+                            30s),
+                        40s),
+                    50s),
+                60s),
+            70s);
+        CHECK(ec == errc::timed_out);
+        auto [ec2, n2] = co_await with_timeout(
+            with_timeout(
+                with_timeout(
+                    with_timeout(
+                        with_timeout(
+                            with_timeout(
+                                with_timeout(with_timeout(client.read_some(buffer), 70s), 60s), 50s),
+                            40s),
+                        30s),
+                    20s),
+                10s),
+            5ms);
+        CHECK(ec2 == errc::timed_out);
+        CHECK(clock::now() - before < 5s);
+        CHECK(client.is_open());
+    });
+}
+
+REACTOR_TEST("of nested limits the policy of the one that fires is carried out") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        std::array<char, 16> buffer;
+        CHECK((co_await with_timeout(with_timeout(client.read_some(buffer), 2ms), 10s,
+                                     on_timeout::close))
+                  .error() == errc::timed_out);
+        CHECK(client.is_open());
+        CHECK((co_await with_timeout(with_timeout(client.read_some(buffer), 10s), 2ms,
+                                     on_timeout::close))
+                  .error() == errc::timed_out);
+        CHECK_FALSE(client.is_open());
+    });
+}
+
+namespace {
+
+/// Awaits `depth` tasks inside each other, each under a limit; notes what each one saw.
+task<result<std::size_t>> nested(tcp::socket& socket, const std::vector<int>& limits,
+                                 std::size_t depth, std::vector<std::error_code>& seen) {
+    std::array<char, 16> buffer;
+    result<std::size_t> own;
+    if (depth == limits.size())
+        own = co_await socket.read_some(buffer);
+    else
+        own = co_await with_timeout(nested(socket, limits, depth + 1, seen),
+                                    std::chrono::milliseconds(limits[depth]));
+    seen[depth] = own.ec;
+    co_return own;
+}
+
+}  // namespace
+
+REACTOR_TEST("of nested limits on tasks the expired one says timed_out, those inside see canceled") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        const int never = 60'000;
+        for (std::size_t first = 0; first < 8; ++first) {
+            std::vector<int> limits(8, never);
+            limits[first] = 3;
+            std::vector<std::error_code> seen(9);
+            auto [ec, n] = co_await nested(client, limits, 0, seen);
+            CHECK(ec == errc::timed_out);
+            for (std::size_t depth = 0; depth < 9; ++depth) {
+                // seen[depth] is what the task at that depth got from the limit at that depth.
+                if (depth <= first)
+                    CHECK(seen[depth] == errc::timed_out);
+                else
+                    CHECK(seen[depth] == errc::canceled);
+            }
+        }
+        CHECK(client.is_open());
+        (co_await write_all(server, "still there")).value();
+        std::array<char, 16> buffer;
+        CHECK((co_await client.read_some(buffer)).value() == 11);
+    });
+}
+
+REACTOR_TEST("the earliest of two limits wins when the loop was late for both") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        std::array<char, 16> buffer;
+        std::error_code inner;
+        auto blocked = [&](std::chrono::microseconds limit) -> task<result<>> {
+            ctx.post([] { std::this_thread::sleep_for(10ms); });
+            inner = (co_await with_timeout(client.read_some(buffer), limit)).ec;
+            co_return inner;
+        };
+        auto [ec] = co_await with_timeout(blocked(1010us), 1ms);
+        CHECK(ec == errc::timed_out);
+        CHECK(inner == errc::canceled);
+        auto [ec2] = co_await with_timeout(blocked(1ms), 1100us);
+        CHECK(ec2 == errc::timed_out);
+        CHECK(inner == errc::timed_out);
+    });
+}
+
+REACTOR_TEST("a limit inside a limit inside a task inside a limit") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        std::array<char, 16> buffer;
+        std::vector<std::error_code> seen;
+        auto inside = [&]() -> task<result<std::size_t>> {
+            auto own = co_await with_timeout(with_timeout(client.read_some(buffer), 2ms), 10s);
+            seen.push_back(own.ec);
+            own = co_await with_timeout(with_timeout(client.read_some(buffer), 10s), 2ms);
+            seen.push_back(own.ec);
+            own = co_await with_timeout(with_timeout(client.read_some(buffer), 10s), 20s);
+            seen.push_back(own.ec);
+            co_return own;
+        };
+        auto [ec, n] = co_await with_timeout(inside(), 20ms);
+        CHECK(ec == errc::timed_out);
+        REQUIRE(seen.size() == 3);
+        CHECK(seen[0] == errc::timed_out);
+        CHECK(seen[1] == errc::timed_out);
+        CHECK(seen[2] == errc::canceled);
+    });
+}
+
+REACTOR_TEST("in an expired scope everything ends at once without side effect, until it is left") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        tcp::acceptor acceptor(ctx);
+        acceptor.listen(any_port()).value();
+        udp::socket udp(ctx);
+        udp.bind(any_port()).value();
+        std::array<char, 16> buffer;
+        auto stubborn = [&, &peer = client]() -> task<result<>> {
+            CHECK((co_await sleep_for(10s)).error() == errc::canceled);
+            CHECK((co_await write_all(peer, "never sent")).error() == errc::canceled);
+            CHECK((co_await peer.read_some(buffer)).error() == errc::canceled);
+            CHECK((co_await peer.write_some(std::string_view())).error() == errc::canceled);
+            CHECK((co_await acceptor.accept()).error() == errc::canceled);
+            tcp::socket other(ctx);
+            CHECK((co_await other.connect(acceptor.local_endpoint())).error() == errc::canceled);
+            CHECK((co_await udp.send_to("x", udp.local_endpoint())).error() == errc::canceled);
+            CHECK((co_await sleep_for(0s)).error() == errc::canceled);
+            CHECK((co_await yield()).error() == errc::canceled);
+            CHECK((co_await with_timeout(peer.read_some(buffer), 10s)).error() == errc::canceled);
+            CHECK((co_await with_timeout(sleep_for(10s), 0s)).error() == errc::canceled);
+            co_return errc::canceled;
+        };
+        const auto before = clock::now();
+        CHECK((co_await with_timeout(stubborn(), 2ms)).error() == errc::timed_out);
+        CHECK(clock::now() - before < 5s);
+        (co_await write_all(client, "sent")).value();
+        auto [ec, n] = co_await server.read_some(buffer);
+        CHECK(text(buffer, n) == "sent");
+        CHECK((co_await with_timeout(acceptor.accept(), 2ms)).error() == errc::timed_out);
+        ip::endpoint sender;
+        CHECK((co_await with_timeout(udp.receive_from(buffer, sender), 2ms)).error() ==
+              errc::timed_out);
+    });
+}
+
+REACTOR_TEST("shielded clean-up runs in an expired scope, and its own limits work") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        std::array<char, 16> buffer;
+        bool cleaned = false;
+        auto goodbye = [&, &peer = client]() -> task<result<std::size_t>> {
+            CHECK((co_await with_timeout(sleep_for(10s), 2ms)).error() == errc::timed_out);
+            CHECK((co_await sleep_for(2ms)).ok());
+            co_return co_await write_all(peer, "bye");
+        };
+        auto session = [&, &peer = client]() -> task<result<>> {
+            auto [ec, n] = co_await peer.read_some(buffer);
+            CHECK(ec == errc::canceled);
+            auto [ec2, sent] = co_await shielded(goodbye());
+            cleaned = !ec2 && sent == 3;
+            CHECK((co_await shielded(sleep_for(1ms))).ok());
+            CHECK((co_await peer.read_some(buffer)).error() == errc::canceled);
+            co_return ec;
+        };
+        CHECK((co_await with_timeout(session(), 2ms)).error() == errc::timed_out);
+        CHECK(cleaned);
+        auto [ec, n] = co_await server.read_some(buffer);
+        CHECK(text(buffer, n) == "bye");
+    });
+}
+
+REACTOR_TEST("a limit that expires while a shield is up takes effect when it is left") {
+    run(kind, [&](io_context&) -> task<> {
+        std::vector<std::error_code> seen;
+        auto work = [&]() -> task<result<>> {
+            seen.push_back((co_await shielded(sleep_for(20ms))).ec);
+            seen.push_back((co_await sleep_for(10s)).ec);
+            co_return seen.back();
+        };
+        const auto before = clock::now();
+        CHECK((co_await with_timeout(work(), 2ms)).error() == errc::timed_out);
+        CHECK(clock::now() - before >= 20ms);
+        REQUIRE(seen.size() == 2);
+        CHECK_FALSE(seen[0]);
+        CHECK(seen[1] == errc::canceled);
+        // A shield around a bare operation under a limit.
+        CHECK((co_await with_timeout(shielded(sleep_for(10ms)), 1ms)).ok());
+    });
+}
+
+REACTOR_TEST("`close` around a task aborts the socket that is pending in it, and cancels sleeps") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        blocking_listener listener;
+        auto [socket, peer] = co_await test::connect(ctx, listener);
+        auto [other, other_peer] = co_await test::connect(ctx, listener);
+        std::array<char, 16> buffer;
+        auto session = [&, &s = socket]() -> task<result<std::size_t>> {
+            co_return co_await s.read_some(buffer);
+        };
+        auto [ec, n] = co_await with_timeout(session(), 2ms, on_timeout::close);
+        CHECK(ec == errc::timed_out);
+        CHECK_FALSE(socket.is_open());
+        CHECK(peer.receive().error == ECONNRESET);
+
+        auto sleeper = []() -> task<result<>> { co_return co_await sleep_for(10s); };
+        CHECK((co_await with_timeout(sleeper(), 2ms, on_timeout::close)).error() == errc::timed_out);
+        CHECK(other.is_open());
+        (co_await write_all(other, "fine")).value();
+        CHECK(other_peer.receive().bytes == "fine");
+    });
+}
+
+REACTOR_TEST("a T that is no result becomes result<T>; exceptions pass through a limit") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto quick = []() -> task<int> { co_return 7; };
+        auto slow = []() -> task<int> {
+            (void)co_await sleep_for(10s);
+            co_return 8;
+        };
+        auto nothing = []() -> task<> { (void)co_await sleep_for(10s); };
+        auto broken = []() -> task<int> {
+            co_await yield();
+            throw std::runtime_error("broken");
+        };
+        auto by_value = []() -> task<int> {
+            (co_await sleep_for(10s)).value();
+            co_return 9;
+        };
+        auto [ec, value] = co_await with_timeout(quick(), 10s);
+        CHECK_FALSE(ec);
+        CHECK(value == 7);
+        auto [ec2, late] = co_await with_timeout(slow(), 2ms);
+        CHECK(ec2 == errc::timed_out);
+        CHECK(late == 8);
+        auto [ec3] = co_await with_timeout(nothing(), 2ms);
+        CHECK(ec3 == errc::timed_out);
+        bool caught = false;
+        try {
+            (void)co_await with_timeout(broken(), 10s);
+        } catch (const std::runtime_error& error) {
+            caught = std::string(error.what()) == "broken";
+        }
+        CHECK(caught);
+        // `canceled` thrown by value() because the limit expired is that limit's timed_out.
+        CHECK((co_await with_timeout(by_value(), 2ms)).error() == errc::timed_out);
+        CHECK((co_await with_timeout(ctx.spawn(quick()), 10s)).value() == 7);
+        CHECK((co_await with_timeout(ctx.spawn(slow()), 2ms)).error() == errc::timed_out);
+    });
+}
+
+REACTOR_TEST("a task that finishes while its limit passes keeps its own result") {
+    run(kind, [&](io_context&) -> task<> {
+        auto busy = []() -> task<result<int>> {
+            (co_await sleep_for(1ms)).value();
+            std::this_thread::sleep_for(10ms);
+            co_return 5;
+        };
+        auto [ec, value] = co_await with_timeout(busy(), 5ms);
+        CHECK_FALSE(ec);
+        CHECK(value == 5);
+    });
+}
+
+REACTOR_TEST("bytes that arrive before the loop looks at an expired limit are delivered") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        blocking_listener listener;
+        auto [socket, peer] = co_await test::connect(ctx, listener);
+        std::array<char, 16> buffer;
+        for (int i = 0; i < 20; ++i) {
+            // Runs in the same turn, behind the read that is pending by then: when the loop looks
+            // at the limit it has expired, and the bytes are there.
+            ctx.post([&peer = peer] {
+                std::this_thread::sleep_for(2ms);
+                CHECK(peer.send("x") == 0);
+            });
+            auto [ec, n] = co_await with_timeout(socket.read_some(buffer), 1ms);
+            CHECK_FALSE(ec);
+            CHECK(n == 1);
+        }
+    });
+}
+
+REACTOR_TEST("10,000 limits that expire together all fire") {
+    io_context ctx(kind);
+    std::size_t expired = 0;
+    std::size_t early = 0;
+    const auto deadline = clock::now() + 100ms;
+    udp::socket socket(ctx);
+    for (int i = 0; i < 10'000; ++i)
+        ctx.spawn([](std::size_t& count, std::size_t& too_early, clock::time_point when) -> task<> {
+            auto [ec] = co_await with_deadline(sleep_for(1h), when);
+            if (ec == errc::timed_out) ++count;
+            if (clock::now() < when) ++too_early;
+        }(expired, early, deadline));
+    ctx.run();
+    CHECK(expired == 10'000);
+    CHECK(early == 0);
+}
+
+REACTOR_TEST("limits on hundreds of sockets that expire together leave each of them usable") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        std::vector<connection> connections;
+        for (int i = 0; i < 200; ++i) connections.push_back(co_await test::connect(ctx));
+        const auto deadline = clock::now() + 20ms;
+        int expired = 0;
+        std::vector<join_handle<>> readers;
+        for (auto& each : connections)
+            readers.push_back(ctx.spawn(
+                [](tcp::socket& socket, clock::time_point when, int& count) -> task<> {
+                    std::array<char, 16> buffer;
+                    auto [ec, n] = co_await with_deadline(socket.read_some(buffer), when);
+                    if (ec == errc::timed_out && n == 0) ++count;
+                }(each.client, deadline, expired)));
+        for (auto& reader : readers) co_await reader;
+        CHECK(expired == 200);
+        int good = 0;
+        for (auto& each : connections) {
+            std::array<char, 16> buffer;
+            (co_await write_all(each.server, "hello")).value();
+            auto [ec, n] = co_await each.client.read_some(buffer);
+            if (!ec && n == 5) ++good;
+        }
+        CHECK(good == 200);
+    });
+}
