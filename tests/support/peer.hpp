@@ -112,6 +112,7 @@ public:
         return {curfew::ip::address::loopback_v4(), ntohs(address.sin_port)};
     }
 
+    int fd() const { return socket_.fd(); }
     blocking_socket accept() { return blocking_socket(::accept(socket_.fd(), nullptr, nullptr)); }
     void close() { socket_.close(); }
 

@@ -46,6 +46,7 @@ inline constexpr int already_in_progress = EINPROGRESS;
 inline constexpr int too_many_descriptors = EMFILE;
 inline constexpr int message_too_long = EMSGSIZE;
 inline constexpr int broken_pipe = EPIPE;
+inline constexpr int already_connected = EISCONN;
 
 inline bool would_block(int error) noexcept {
     return error == EAGAIN || error == EWOULDBLOCK;
@@ -287,10 +288,6 @@ inline int connect_result(socket_handle handle) noexcept {
     detail::native_address peer;
     if (::getpeername(handle, peer.get(), &peer.size) == 0) return 0;
     return errno == ENOTCONN ? EINPROGRESS : errno;
-}
-
-inline bool is_connected(int error) noexcept {
-    return error == EISCONN;
 }
 
 inline int accept(socket_handle listener, socket_handle& handle) noexcept {

@@ -165,10 +165,12 @@ private:
         if (!socket.is_open()) {
             if (const int error = platform::open(op.address->family, socket.type, socket.handle))
                 return completed(op, outcome::system, error);
+        } else if (platform::remote_address(socket.handle).family != platform::family::unspecified) {
+            // Asked first: Linux answers the first connect after a pending one with success.
+            return completed(op, outcome::system, platform::already_connected);
         }
         const int error = platform::connect(socket.handle, *op.address);
         if (error == 0) return completed(op, outcome::success);
-        if (platform::is_connected(error)) return completed(op, outcome::system, error);
         if (!platform::connect_pending(error)) return failed_connect(op, error);
         socket.marks = static_cast<std::uint8_t>(socket.marks | connecting | dry_write);
         return false;

@@ -1,0 +1,513 @@
+// TCP sockets and acceptors.
+#include <curfew/tcp.hpp>
+
+#include <fcntl.h>
+
+#include <array>
+#include <list>
+#include <string>
+#include <vector>
+
+#include "support/loop.hpp"
+
+using namespace test;
+
+static_assert(!std::is_copy_constructible_v<tcp::socket>);
+static_assert(std::is_nothrow_move_constructible_v<tcp::socket>);
+static_assert(!std::convertible_to<result<>, bool>);
+
+namespace {
+
+task<result<std::size_t>> read_into(tcp::socket& socket, std::span<char> buffer) {
+    co_return co_await socket.read_some(buffer);
+}
+
+task<result<std::size_t>> write_from(tcp::socket& socket, std::string_view bytes) {
+    co_return co_await write_all(socket, bytes);
+}
+
+}  // namespace
+
+REACTOR_TEST("connections by IPv4 and IPv6 know both their ends") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        for (const char* where : {"127.0.0.1:0", "[::1]:0"}) {
+            tcp::acceptor acceptor(ctx);
+            acceptor.listen(ip::endpoint::parse(where).value()).value();
+            const auto at = acceptor.local_endpoint();
+            CHECK(at.port() != 0);
+            tcp::socket client(ctx);
+            CHECK(client.local_endpoint().is_unspecified());
+            CHECK(client.remote_endpoint().is_unspecified());
+            (co_await client.connect(at)).value();
+            auto server = (co_await acceptor.accept()).value();
+            CHECK(client.remote_endpoint() == at);
+            CHECK(server.remote_endpoint() == client.local_endpoint());
+            CHECK(server.local_endpoint() == at);
+            (co_await write_all(client, "over ", std::string(where))).value();
+            std::array<char, 64> buffer;
+            auto [ec, n] = co_await server.read_some(buffer);
+            CHECK(std::string(buffer.data(), n) == "over " + std::string(where));
+        }
+    });
+}
+
+REACTOR_TEST("errors: refused, bad family, listening twice, an address in use") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        tcp::socket client(ctx);
+        CHECK((co_await client.connect(closed_port())).error() == std::errc::connection_refused);
+        CHECK_FALSE(client.is_open());
+        CHECK((co_await client.connect(ip::endpoint())).error().value() != 0);
+
+        tcp::acceptor acceptor(ctx);
+        acceptor.listen(any_port()).value();
+        CHECK(acceptor.listen(any_port()).error().value() != 0);
+        tcp::acceptor second(ctx);
+        CHECK(second.listen(acceptor.local_endpoint()).error() == std::errc::address_in_use);
+        CHECK_FALSE(second.is_open());
+        CHECK(second.listen(ip::endpoint()).error() == std::errc::invalid_argument);
+
+        // The same socket can try again after it was refused.
+        CHECK((co_await client.connect(acceptor.local_endpoint())).ok());
+        CHECK((co_await client.connect(acceptor.local_endpoint())).error() ==
+              std::errc::already_connected);
+        CHECK(client.is_open());
+    });
+}
+
+REACTOR_TEST("an unreachable network is the system's error") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        tcp::socket client(ctx);
+        // A scope that does not exist: refused by the system without a packet.
+        auto [ec] = co_await with_timeout(
+            client.connect({ip::address::parse("fe80::1%4242").value(), 9}), 5s);
+        CHECK(ec);
+        CHECK(ec != errc::timed_out);
+        CHECK(ec.category() == std::system_category());
+    });
+}
+
+REACTOR_TEST("the end of the stream and a reset are told apart") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        blocking_listener listener;
+        std::array<char, 16> buffer;
+        {
+            auto [socket, peer] = co_await test::connect(ctx, listener);
+            peer.close();
+            CHECK((co_await socket.read_some(buffer)).error() == errc::eof);
+            CHECK((co_await socket.read_some(buffer)).error() == errc::eof);
+        }
+        {
+            auto [socket, peer] = co_await test::connect(ctx, listener);
+            peer.reset();
+            auto [ec, n] = co_await socket.read_some(buffer);
+            CHECK(ec == std::errc::connection_reset);
+            CHECK(ec.category() == std::system_category());
+        }
+    });
+}
+
+REACTOR_TEST("a zero-length success exists only for a zero-length buffer") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        std::array<char, 4> buffer;
+        auto [ec, n] = co_await client.read_some(std::span(buffer).first(0));
+        CHECK_FALSE(ec);
+        CHECK(n == 0);
+        CHECK((co_await write_all(client, std::string_view())).ok());
+        CHECK((co_await client.read_exactly(std::span(buffer).first(0))).ok());
+        server.close();
+        auto [ec2, n2] = co_await client.read_some(buffer);
+        CHECK(ec2 == errc::eof);
+        CHECK(n2 == 0);
+    });
+}
+
+REACTOR_TEST("writing to a peer that is gone is an error and no signal") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        blocking_listener listener;
+        auto [socket, peer] = co_await test::connect(ctx, listener);
+        peer.reset();
+        std::error_code last;
+        for (int i = 0; i < 100 && !last; ++i) {
+            last = (co_await write_all(socket, "x")).error();
+            (void)co_await sleep_for(100us);
+        }
+        CHECK((last == std::errc::connection_reset || last == std::errc::broken_pipe));
+        CHECK((co_await write_all(socket, "x")).error() == std::errc::broken_pipe);
+        auto [other, other_peer] = co_await test::connect(ctx, listener);
+        CHECK(other.shutdown(shutdown_how::send).ok());
+        CHECK((co_await write_all(other, "x")).error() == std::errc::broken_pipe);
+        CHECK(other_peer.receive().bytes.empty());
+        CHECK(other_peer.send("still open this way") == 0);
+        std::array<char, 64> buffer;
+        CHECK((co_await other.read_some(buffer)).value() == 19);
+    });
+}
+
+REACTOR_TEST("every operation on a closed, moved-from or unopened socket says closed") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        tcp::socket moved = std::move(server);
+        client.close();
+        tcp::socket unopened(ctx);
+        tcp::socket nothing;
+        std::array<char, 4> buffer;
+        for (tcp::socket* each : {&client, &server, &unopened, &nothing}) {
+            CHECK_FALSE(each->is_open());
+            CHECK(each->native_handle() == platform::invalid_socket);
+            CHECK((co_await each->read_some(buffer)).error() == errc::closed);
+            CHECK((co_await each->write_some("x")).error() == errc::closed);
+            CHECK((co_await read_exactly(*each, buffer)).error() == errc::closed);
+            CHECK((co_await write_all(*each, "x")).error() == errc::closed);
+            CHECK((co_await each->wait(writable)).error() == errc::closed);
+            CHECK((co_await with_timeout(each->read_some(buffer), 1s)).error() == errc::closed);
+            CHECK(each->shutdown(shutdown_how::both).error() == errc::closed);
+            CHECK(each->no_delay(true).error() == errc::closed);
+            CHECK(each->keep_alive().error() == errc::closed);
+            CHECK(each->local_endpoint() == ip::endpoint());
+            CHECK(each->remote_endpoint() == ip::endpoint());
+            CHECK(each->release() == platform::invalid_socket);
+            each->cancel();
+            each->abort();
+            each->close();
+        }
+        tcp::acceptor acceptor(ctx);
+        CHECK((co_await acceptor.accept()).error() == errc::closed);
+        tcp::acceptor empty;
+        CHECK((co_await empty.accept()).error() == errc::closed);
+        CHECK(empty.listen(any_port()).error() == errc::closed);
+        CHECK((co_await nothing.connect(any_port())).error() == errc::closed);
+    });
+}
+
+REACTOR_TEST("a second read or write at a time is refused, one of each is not") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        std::array<char, 4> buffer;
+        std::array<char, 4> other;
+        std::string much(16 << 20, 'x');
+        auto reading = ctx.spawn(read_into(client, buffer));
+        auto writing = ctx.spawn(write_from(client, much));
+        co_await yield();
+        CHECK((co_await client.read_some(other)).error() == std::errc::operation_in_progress);
+        CHECK((co_await client.wait(readable)).error() == std::errc::operation_in_progress);
+        CHECK((co_await client.write_some("y")).error() == std::errc::operation_in_progress);
+        CHECK((co_await with_timeout(client.read_some(other), 1s)).error() ==
+              std::errc::operation_in_progress);
+        (co_await write_all(server, "ok")).value();
+        CHECK((co_await reading).value() == 2);
+        std::string all(much.size(), ' ');
+        CHECK((co_await read_exactly(server, all)).value() == much.size());
+        CHECK((co_await writing).value() == much.size());
+        CHECK((all == much));
+    });
+}
+
+REACTOR_TEST("closing, aborting and cancelling with operations pending") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        blocking_listener listener;
+        std::string much(64 << 20, 'x');
+        for (const int how : {0, 1, 2}) {
+            auto [socket, peer] = co_await test::connect(ctx, listener);
+            std::array<char, 4> buffer;
+            auto reading = ctx.spawn(read_into(socket, buffer));
+            auto writing = ctx.spawn(write_from(socket, much));
+            (void)co_await sleep_for(1ms);
+            if (how == 0) socket.close();
+            if (how == 1) socket.abort();
+            if (how == 2) socket.cancel();
+            const auto expected = how == 2 ? errc::canceled : errc::closed;
+            auto [rec, got] = co_await reading;
+            CHECK(rec == expected);
+            CHECK(got == 0);
+            auto [wec, sent] = co_await writing;
+            CHECK(wec == expected);
+            CHECK(sent > 0);
+            CHECK(sent < much.size());
+            CHECK(socket.is_open() == (how == 2));
+            if (how == 1) {
+                auto got_by_peer = peer.receive_all(much.size());
+                CHECK(got_by_peer.error == ECONNRESET);
+            } else {
+                if (how == 2) socket.close();
+                auto got_by_peer = peer.receive_all(much.size());
+                CHECK(got_by_peer.error == 0);
+                CHECK(got_by_peer.bytes.size() == sent);
+            }
+        }
+    });
+}
+
+REACTOR_TEST("abort resets the peer, close does not") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        blocking_listener listener;
+        {
+            auto [socket, peer] = co_await test::connect(ctx, listener);
+            socket.abort();
+            CHECK(peer.receive().error == ECONNRESET);
+        }
+        {
+            auto [socket, peer] = co_await test::connect(ctx, listener);
+            (co_await write_all(socket, "bye")).value();
+            socket.close();
+            CHECK(peer.receive().bytes == "bye");
+            const auto end = peer.receive();
+            CHECK(end.error == 0);
+            CHECK(end.bytes.empty());
+        }
+    });
+}
+
+REACTOR_TEST("a socket moves with an operation pending on it") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        std::array<char, 16> buffer;
+        auto reading = ctx.spawn(read_into(client, buffer));
+        co_await yield();
+        tcp::socket moved = std::move(client);
+        std::vector<tcp::socket> many;
+        many.push_back(std::move(moved));
+        (co_await write_all(server, "moved")).value();
+        CHECK((co_await reading).value() == 5);
+        auto again = ctx.spawn(read_into(many[0], buffer));
+        co_await yield();
+        many[0] = tcp::socket();
+        CHECK((co_await again).error() == errc::closed);
+        auto eof = co_await server.read_some(buffer);
+        CHECK(eof.error() == errc::eof);
+    });
+}
+
+REACTOR_TEST("a cancelled connect closes its socket, which can connect anew") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        tcp::acceptor full(ctx);
+        full.listen(any_port(), {.backlog = 0}).value();
+        std::list<tcp::socket> sockets;
+        std::list<join_handle<result<>>> connecting;
+        for (int i = 0; i < 6; ++i) {
+            sockets.emplace_back(ctx);
+            connecting.push_back(ctx.spawn([](tcp::socket& s, ip::endpoint to) -> task<result<>> {
+                co_return co_await s.connect(to);
+            }(sockets.back(), full.local_endpoint())));
+        }
+        (void)co_await sleep_for(5ms);
+        sockets.back().cancel();
+        CHECK((co_await connecting.back()).error() == errc::canceled);
+        CHECK_FALSE(sockets.back().is_open());
+        std::array<char, 4> buffer;
+        CHECK((co_await sockets.back().read_some(buffer)).error() == errc::closed);
+        tcp::acceptor acceptor(ctx);
+        acceptor.listen(any_port()).value();
+        CHECK((co_await sockets.back().connect(acceptor.local_endpoint())).ok());
+        for (auto& each : connecting) each.cancel();
+    });
+}
+
+REACTOR_TEST("scatter and gather, with buffers known when compiled and when run") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        const std::string world = "world";
+        const std::array<char, 1> bang{'!'};
+        CHECK((co_await client.write_some("hello ", world, bang)).value() == 12);
+        std::array<char, 3> first;
+        std::vector<unsigned char> second(4);
+        std::string third(16, '.');
+        auto [ec, n] = co_await server.read_some(first, second, third);
+        CHECK(n == 12);
+        CHECK(std::string(first.begin(), first.end()) == "hel");
+        CHECK(std::string(second.begin(), second.end()) == "lo w");
+        CHECK(third.substr(0, 5) == "orld!");
+
+        // More buffers than one system call takes, some of them empty.
+        std::vector<std::string> pieces;
+        std::vector<const_buffer> out;
+        std::string all;
+        for (int i = 0; i < 100; ++i) pieces.push_back(std::string(static_cast<std::size_t>(i % 7), static_cast<char>('a' + i % 26)));
+        for (auto& piece : pieces) {
+            out.push_back(piece);
+            all += piece;
+        }
+        CHECK((co_await write_all(client, out)).value() == all.size());
+        std::string in(all.size(), ' ');
+        std::vector<mutable_buffer> parts;
+        for (std::size_t at = 0; at < in.size(); at += 5)
+            parts.push_back(std::span(in).subspan(at, std::min<std::size_t>(5, in.size() - at)));
+        CHECK((co_await read_exactly(server, parts)).value() == all.size());
+        CHECK(in == all);
+        CHECK((co_await with_timeout(server.read_some(parts), 1ms)).error() == errc::timed_out);
+    });
+}
+
+REACTOR_TEST("options") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        client.no_delay(true);
+        CHECK(client.no_delay().value());
+        CHECK(client.no_delay(false).ok());
+        CHECK_FALSE(client.no_delay().value());
+        CHECK(client.keep_alive(true).ok());
+        CHECK(client.keep_alive().value());
+        CHECK(client.receive_buffer_size(32 * 1024).ok());
+        CHECK(client.receive_buffer_size().value() >= 32 * 1024);
+        CHECK(client.send_buffer_size(32 * 1024).ok());
+        CHECK(client.send_buffer_size().value() >= 32 * 1024);
+        tcp::socket before(ctx);
+        CHECK(before.open(ip::family::v4).ok());
+        CHECK(before.reuse_address(true).ok());
+        CHECK(before.reuse_address().value());
+        tcp::acceptor one(ctx);
+        tcp::acceptor two(ctx);
+        one.listen(any_port(), {.reuse_port = true}).value();
+        CHECK(two.listen(one.local_endpoint(), {.reuse_port = true}).ok());
+    });
+}
+
+REACTOR_TEST("descriptors are given away and taken in, open") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        std::array<char, 16> buffer;
+        auto reading = ctx.spawn(read_into(client, buffer));
+        co_await yield();
+        const auto handle = client.release();
+        CHECK((co_await reading).error() == errc::canceled);
+        CHECK_FALSE(client.is_open());
+        CHECK(::send(handle, "by hand", 7, MSG_NOSIGNAL) == 7);
+        CHECK((co_await server.read_some(buffer)).value() == 7);
+
+        ::fcntl(handle, F_SETFL, ::fcntl(handle, F_GETFL) & ~O_NONBLOCK);
+        auto adopted = tcp::socket::adopt(ctx, handle).value();
+        CHECK(adopted.native_handle() == handle);
+        CHECK((co_await with_timeout(adopted.read_some(buffer), 2ms)).error() == errc::timed_out);
+        (co_await write_all(server, "back")).value();
+        CHECK((co_await adopted.read_some(buffer)).value() == 4);
+
+        blocking_listener listener;
+        const auto endpoint = listener.endpoint();
+        auto acceptor = tcp::acceptor::adopt(ctx, ::dup(listener.fd())).value();
+        listener.close();
+        CHECK(acceptor.local_endpoint() == endpoint);
+        auto peer = blocking_connect(endpoint);
+        CHECK((co_await acceptor.accept()).ok());
+
+        int pipes[2];
+        REQUIRE(::pipe(pipes) == 0);
+        CHECK(tcp::socket::adopt(ctx, pipes[0]).error() == std::errc::not_a_socket);
+        CHECK(tcp::socket::adopt(ctx, -1).error() == std::errc::bad_file_descriptor);
+        udp::socket udp(ctx);
+        udp.bind(any_port()).value();
+        CHECK(tcp::socket::adopt(ctx, udp.native_handle()).error().value() != 0);
+        CHECK(udp.is_open());
+        ::close(pipes[0]);
+        ::close(pipes[1]);
+    });
+}
+
+REACTOR_TEST("a connection that has been closed by its peer is still accepted with its bytes") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        tcp::acceptor acceptor(ctx);
+        acceptor.listen(any_port()).value();
+        auto peer = blocking_connect(acceptor.local_endpoint());
+        CHECK(peer.send("gone") == 0);
+        peer.close();
+        auto server = (co_await acceptor.accept()).value();
+        std::array<char, 16> buffer;
+        CHECK((co_await server.read_some(buffer)).value() == 4);
+        CHECK((co_await server.read_some(buffer)).error() == errc::eof);
+    });
+}
+
+REACTOR_TEST("many connections are accepted and served") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        tcp::acceptor acceptor(ctx);
+        acceptor.listen(any_port()).value();
+        auto server = ctx.spawn([](io_context& c, tcp::acceptor& a) -> task<> {
+            for (;;) {
+                auto [ec, peer] = co_await a.accept();
+                if (ec) co_return;
+                c.spawn([](tcp::socket s) -> task<> {
+                    std::array<char, 64> buffer;
+                    for (;;) {
+                        auto [rec, n] = co_await with_timeout(s.read_some(buffer), 30s);
+                        if (rec) co_return;
+                        if ((co_await write_all(s, std::span(buffer).first(n))).error()) co_return;
+                    }
+                }(std::move(peer)));
+            }
+        }(ctx, acceptor));
+        int good = 0;
+        std::vector<join_handle<>> clients;
+        for (int i = 0; i < 200; ++i)
+            clients.push_back(ctx.spawn([](io_context& c, ip::endpoint to, int& count) -> task<> {
+                tcp::socket s(c);
+                if ((co_await s.connect(to)).error()) co_return;
+                std::array<char, 5> buffer;
+                for (int round = 0; round < 20; ++round) {
+                    if ((co_await write_all(s, "ping!")).error()) co_return;
+                    if ((co_await read_exactly(s, buffer)).error()) co_return;
+                }
+                ++count;
+            }(ctx, acceptor.local_endpoint(), good)));
+        for (auto& each : clients) co_await each;
+        CHECK(good == 200);
+        acceptor.close();
+        co_await server;
+    });
+}
+
+REACTOR_TEST("a context is destroyed with hundreds of tasks suspended, and frees them all") {
+    std::size_t alive = 0;
+    struct witness {
+        std::size_t& count;
+        explicit witness(std::size_t& c) : count(c) { ++count; }
+        ~witness() { --count; }
+    };
+    std::list<connection> connections;
+    tcp::socket survivor;
+    {
+        io_context ctx(kind);
+        tcp::acceptor acceptor(ctx);
+        acceptor.listen(any_port()).value();
+        ctx.block_on([](io_context& c, std::list<connection>& all) -> task<> {
+            for (int i = 0; i < 100; ++i) {
+                all.push_back(co_await test::connect(c));
+                all.back().server.send_buffer_size(4096);
+                all.back().client.receive_buffer_size(4096);
+            }
+        }(ctx, connections));
+        const auto wait_in = [&](auto make) {
+            ctx.spawn([](std::size_t& count, auto body) -> task<> {
+                const witness frame(count);
+                co_await body();
+            }(alive, make));
+        };
+        for (auto& each : connections) {
+            wait_in([&each]() -> task<> {
+                std::array<char, 16> buffer;
+                (void)co_await each.client.read_some(buffer);
+            });
+            wait_in([&each]() -> task<> {
+                std::array<char, 16> buffer;
+                (void)co_await with_timeout(
+                    with_timeout(read_into(each.server, buffer), 1h, on_timeout::close), 2h);
+            });
+            wait_in([&each]() -> task<> {
+                const std::string much(4 << 20, 'x');
+                (void)co_await write_all(each.server, much);
+            });
+            wait_in([]() -> task<> { (void)co_await with_timeout(sleep_for(1h), 1h); });
+        }
+        wait_in([&acceptor]() -> task<> { (void)co_await acceptor.accept(); });
+        wait_in([&ctx]() -> task<> {
+            co_await ctx.spawn([]() -> task<> { (void)co_await sleep_for(1h); }());
+        });
+        ctx.poll();
+        CHECK(alive == 402);
+        survivor = std::move(connections.front().client);
+        acceptor = tcp::acceptor();
+    }
+    CHECK(alive == 0);
+    CHECK_FALSE(survivor.is_open());
+    io_context other(kind);
+    std::array<char, 4> buffer;
+    CHECK(other.block_on(read_into(survivor, buffer)).error() == errc::closed);
+}

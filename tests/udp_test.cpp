@@ -1,0 +1,157 @@
+// UDP sockets.
+#include <curfew/udp.hpp>
+
+#include <array>
+#include <string>
+
+#include "support/loop.hpp"
+
+using namespace test;
+
+namespace {
+
+udp::socket bound(io_context& ctx, const char* where = "127.0.0.1:0") {
+    udp::socket socket(ctx);
+    socket.bind(ip::endpoint::parse(where).value()).value();
+    return socket;
+}
+
+}  // namespace
+
+REACTOR_TEST("datagrams go to an endpoint and say where they came from") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        for (const char* where : {"127.0.0.1:0", "[::1]:0"}) {
+            auto a = bound(ctx, where);
+            auto b = bound(ctx, where);
+            CHECK((co_await a.send_to("hello", b.local_endpoint())).value() == 5);
+            CHECK((co_await a.send_to("again", b.local_endpoint())).value() == 5);
+            std::array<char, 64> buffer;
+            ip::endpoint sender;
+            auto [ec, n] = co_await b.receive_from(buffer, sender);
+            CHECK_FALSE(ec);
+            CHECK(std::string(buffer.data(), n) == "hello");
+            CHECK(sender == a.local_endpoint());
+            CHECK((co_await b.receive_from(buffer, sender)).value() == 5);
+        }
+    });
+}
+
+REACTOR_TEST("connected datagrams, gathered and scattered") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto a = bound(ctx);
+        auto b = bound(ctx);
+        CHECK(a.remote_endpoint().is_unspecified());
+        CHECK(a.connect(b.local_endpoint()).ok());
+        CHECK((co_await b.connect(a.local_endpoint())).ok());
+        CHECK(a.remote_endpoint() == b.local_endpoint());
+        CHECK((co_await a.send("one ", std::string("datagram"))).value() == 12);
+        std::array<char, 3> first;
+        std::string second(64, ' ');
+        CHECK((co_await b.receive(first, second)).value() == 12);
+        CHECK(std::string(first.data(), 3) + second.substr(0, 9) == "one datagram");
+    });
+}
+
+REACTOR_TEST("an empty datagram is a success, one that is cut says so") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto a = bound(ctx);
+        auto b = bound(ctx);
+        std::array<char, 4> buffer;
+        ip::endpoint sender;
+        CHECK((co_await a.send_to(std::string_view(), b.local_endpoint())).ok());
+        auto [ec, n] = co_await b.receive_from(buffer, sender);
+        CHECK_FALSE(ec);
+        CHECK(n == 0);
+        CHECK(sender == a.local_endpoint());
+        CHECK((co_await a.send_to("too long", b.local_endpoint())).value() == 8);
+        auto [ec2, n2] = co_await b.receive_from(buffer, sender);
+        CHECK(ec2 == std::errc::message_size);
+        CHECK(n2 == 4);
+        CHECK(std::string(buffer.data(), 4) == "too ");
+        CHECK((co_await a.send_to(std::string(100'000, 'x'), b.local_endpoint())).error() ==
+              std::errc::message_size);
+    });
+}
+
+REACTOR_TEST("nobody at the other end is an error of a connected socket, which stays usable") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto a = bound(ctx);
+        ip::endpoint nobody;
+        {
+            auto gone = bound(ctx);
+            nobody = gone.local_endpoint();
+        }
+        a.connect(nobody).value();
+        CHECK((co_await a.send("anyone?")).ok());
+        std::array<char, 16> buffer;
+        CHECK((co_await with_timeout(a.receive(buffer), 5s)).error() ==
+              std::errc::connection_refused);
+        CHECK((co_await with_timeout(a.receive(buffer), 2ms)).error() == errc::timed_out);
+    });
+}
+
+REACTOR_TEST("under limits that come and go no datagram is lost") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto a = bound(ctx);
+        auto b = bound(ctx);
+        constexpr int count = 2000;
+        ctx.spawn([](udp::socket& from, ip::endpoint to) -> task<> {
+            for (int i = 0; i < count; ++i) {
+                (co_await from.send_to(std::to_string(i), to)).value();
+                if (i % 8 == 7) (void)co_await sleep_for(std::chrono::microseconds(i % 300));
+            }
+        }(a, b.local_endpoint()));
+        int next = 0;
+        int expired = 0;
+        std::array<char, 16> buffer;
+        ip::endpoint sender;
+        while (next < count) {
+            auto [ec, n] = co_await with_timeout(b.receive_from(buffer, sender), 50us);
+            if (ec == errc::timed_out) {
+                ++expired;
+                continue;
+            }
+            REQUIRE_FALSE(ec);
+            REQUIRE(std::string(buffer.data(), n) == std::to_string(next));
+            ++next;
+        }
+        CHECK(expired > 0);
+    });
+}
+
+REACTOR_TEST("closing ends what is pending, a limit with `close` closes") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto a = bound(ctx);
+        auto pending = ctx.spawn([](udp::socket& s) -> task<result<std::size_t>> {
+            std::array<char, 4> buffer;
+            ip::endpoint sender;
+            co_return co_await s.receive_from(buffer, sender);
+        }(a));
+        co_await yield();
+        a.close();
+        CHECK((co_await pending).error() == errc::closed);
+        std::array<char, 4> buffer;
+        CHECK((co_await a.receive(buffer)).error() == errc::closed);
+        CHECK((co_await a.send_to("x", any_port())).error() == errc::closed);
+        auto b = bound(ctx);
+        CHECK((co_await with_timeout(b.receive(buffer), 1ms, on_timeout::close)).error() ==
+              errc::timed_out);
+        CHECK_FALSE(b.is_open());
+        CHECK(b.bind(any_port()).ok());  // opened anew
+    });
+}
+
+REACTOR_TEST("descriptors and options") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto a = bound(ctx);
+        CHECK(a.broadcast(true).ok());
+        CHECK(a.broadcast().value());
+        const auto endpoint = a.local_endpoint();
+        auto b = udp::socket::adopt(ctx, a.release()).value();
+        CHECK(b.local_endpoint() == endpoint);
+        CHECK_FALSE(a.is_open());
+        CHECK((co_await b.send_to("self", endpoint)).value() == 4);
+        std::array<char, 4> buffer;
+        CHECK((co_await b.receive(buffer)).value() == 4);
+    });
+}
