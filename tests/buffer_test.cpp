@@ -48,10 +48,14 @@ static_assert(writable_bytes<mutable_buffer> && readable_bytes<mutable_buffer>);
 static_assert(writable_bytes<const mutable_buffer&>);  // a handle: its constness is not the bytes'
 
 // What is constant can only be read.
-static_assert(readable_bytes<std::span<const std::byte>> && !writable_bytes<std::span<const std::byte>>);
-static_assert(readable_bytes<const std::vector<char>&> && !writable_bytes<const std::vector<char>&>);
-static_assert(readable_bytes<const std::array<char, 4>&> && !writable_bytes<const std::array<char, 4>&>);
-static_assert(readable_bytes<std::array<const char, 4>&> && !writable_bytes<std::array<const char, 4>&>);
+static_assert(readable_bytes<std::span<const std::byte>> &&
+              !writable_bytes<std::span<const std::byte>>);
+static_assert(readable_bytes<const std::vector<char>&> &&
+              !writable_bytes<const std::vector<char>&>);
+static_assert(readable_bytes<const std::array<char, 4>&> &&
+              !writable_bytes<const std::array<char, 4>&>);
+static_assert(readable_bytes<std::array<const char, 4>&> &&
+              !writable_bytes<std::array<const char, 4>&>);
 static_assert(readable_bytes<const std::string&> && !writable_bytes<const std::string&>);
 static_assert(readable_bytes<std::string_view> && !writable_bytes<std::string_view>);
 static_assert(readable_bytes<const char (&)[4]> && !writable_bytes<const char (&)[4]>);
@@ -108,8 +112,8 @@ TEST_CASE("a string literal stands for its characters, without the zero at its e
     CHECK(const_buffer("abc").size == 3);
     CHECK(const_buffer("").size == 0);
     CHECK(const_buffer("GET / HTTP/1.0\r\n\r\n").size == 18);
-    CHECK(const_buffer("a\0b").size == 3);   // zeros inside are characters
-    CHECK(const_buffer("ab\0").size == 3);   // and so is one that was written out
+    CHECK(const_buffer("a\0b").size == 3);  // zeros inside are characters
+    CHECK(const_buffer("ab\0").size == 3);  // and so is one that was written out
     static const char text[] = "name";
     CHECK(const_buffer(text).data == reinterpret_cast<const std::byte*>(text));
 }

@@ -12,9 +12,11 @@ using namespace test;
 namespace {
 
 constexpr std::size_t total = std::size_t{64} << 20;
-constexpr std::size_t enough = 10'000;  // operations that end early; a fast machine moves more for it
+constexpr std::size_t enough =
+    10'000;  // operations that end early; a fast machine moves more for it
 
-/// The sequence counts in four-byte words, so that a missing or doubled byte shifts all that follow.
+/// The sequence counts in four-byte words, so that a missing or doubled byte shifts all that
+/// follow.
 std::byte byte_at(std::size_t position) {
     const auto word = static_cast<std::uint32_t>(position / 4) * 2654435761u;
     return static_cast<std::byte>(word >> (8 * (position % 4)));

@@ -31,7 +31,8 @@ TEST_CASE("a fatal error without a handler says what it is and aborts") {
 
 TEST_CASE("a fatal handler gets the message instead, and the program aborts if it returns") {
     const auto end = test::death_of([] {
-        curfew::set_fatal_handler([](const char* message) { std::fprintf(stderr, "<%s>", message); });
+        curfew::set_fatal_handler(
+            [](const char* message) { std::fprintf(stderr, "<%s>", message); });
         curfew::detail::fatal("out of cheese");
     });
     CHECK(end.signal == SIGABRT);

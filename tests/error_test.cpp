@@ -16,9 +16,7 @@ namespace {
 constexpr errc all[] = {errc::timed_out, errc::canceled, errc::closed, errc::eof,
                         errc::not_supported};
 
-std::error_code system(int code) {
-    return {code, std::system_category()};
-}
+std::error_code system(int code) { return {code, std::system_category()}; }
 
 }  // namespace
 

@@ -11,10 +11,12 @@
 #include <utility>
 #include <vector>
 
+#include "support/counted.hpp"
 #include "support/fatal.hpp"
 #include "support/foreign.hpp"
 
 using curfew::task;
+using test::counted;
 using test::detached;
 
 static_assert(!std::is_copy_constructible_v<task<>>);
@@ -30,24 +32,10 @@ namespace {
 template <class T>
 T value_of(task<T> work) {
     std::optional<T> value;
-    [](task<T>& awaited, std::optional<T>& to) -> detached {
-        to.emplace(co_await awaited);
-    }(work, value);
+    [](task<T>& awaited, std::optional<T>& to) -> detached { to.emplace(co_await awaited); }(work,
+                                                                                             value);
     return std::move(value).value();
 }
-
-/// Counts how many of it live.
-class counted {
-public:
-    explicit counted(int& alive) noexcept : alive_(&alive) { ++*alive_; }
-    counted(counted&& other) noexcept : alive_(other.alive_) { ++*alive_; }
-    counted(const counted& other) noexcept : alive_(other.alive_) { ++*alive_; }
-    counted& operator=(const counted&) = delete;
-    ~counted() { --*alive_; }
-
-private:
-    int* alive_;
-};
 
 struct no_default {
     explicit no_default(int n) : number(n) {}
@@ -61,9 +49,7 @@ struct movable_only {
     int number;
 };
 
-task<int> forty_two() {
-    co_return 42;
-}
+task<int> forty_two() { co_return 42; }
 
 }  // namespace
 
@@ -155,8 +141,9 @@ TEST_CASE("a task that is destroyed while it is suspended frees what it holds") 
 TEST_CASE("a task gives what it returns") {
     CHECK(value_of(forty_two()) == 42);
     CHECK(value_of([]() -> task<std::string> { co_return "text"; }()) == "text");
-    CHECK(value_of([]() -> task<std::vector<int>> { co_return {1, 2, 3}; }()) ==
-          std::vector<int>{1, 2, 3});
+    CHECK(value_of([]() -> task<std::vector<int>> {
+              co_return {1, 2, 3};
+          }()) == std::vector<int>{1, 2, 3});
     CHECK(value_of([]() -> task<double> { co_return 1; }()) == 1.0);
 }
 
@@ -184,9 +171,10 @@ TEST_CASE("a task may return a reference to what lives elsewhere") {
         const auto work = [](int& to) -> task<int&> { co_return to; };
         int& same = co_await work(target);
         same = 5;
-        static_assert(std::is_same_v<decltype(co_await work(target)), int&>);
         const auto constant = [](const int& to) -> task<const int&> { co_return to; };
-        static_assert(std::is_same_v<decltype(co_await constant(target)), const int&>);
+        auto&& constant_same = co_await constant(target);
+        static_assert(std::is_same_v<decltype(constant_same), const int&>);
+        CHECK(&constant_same == &target);
     }(there);
     CHECK(there == 5);
 }
@@ -266,8 +254,7 @@ TEST_CASE("a task may catch what the one it awaits throws, and go on") {
     const auto work = []() -> task<int> {
         try {
             co_return co_await fails("caught");
-        } catch (const std::runtime_error&) {
-        }
+        } catch (const std::runtime_error&) {}
         co_return co_await forty_two();
     };
     CHECK(value_of(work()) == 42);
@@ -336,9 +323,8 @@ TEST_CASE("awaiting a task that another one waits for is fatal and says so") {
 
 TEST_CASE("awaiting a task that is none is fatal and says so") {
     const auto message = "curfew: an empty task is awaited: it was moved from or never made\n";
-    const auto never_made = test::death_of([] {
-        [](task<> empty) -> detached { co_await empty; }(task<>());
-    });
+    const auto never_made =
+        test::death_of([] { [](task<> empty) -> detached { co_await empty; }(task<>()); });
     CHECK(never_made.signal == SIGABRT);
     CHECK(never_made.said == message);
     const auto moved_from = test::death_of([] {

@@ -322,7 +322,9 @@ REACTOR_TEST("scatter and gather, with buffers known when compiled and when run"
         std::vector<std::string> pieces;
         std::vector<const_buffer> out;
         std::string all;
-        for (int i = 0; i < 100; ++i) pieces.push_back(std::string(static_cast<std::size_t>(i % 7), static_cast<char>('a' + i % 26)));
+        for (int i = 0; i < 100; ++i)
+            pieces.push_back(
+                std::string(static_cast<std::size_t>(i % 7), static_cast<char>('a' + i % 26)));
         for (auto& piece : pieces) {
             out.push_back(piece);
             all += piece;

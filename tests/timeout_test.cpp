@@ -113,7 +113,8 @@ REACTOR_TEST("a limit never fires early, and soon after its time") {
     });
 }
 
-REACTOR_TEST("a limit is not early by the time that passed since the loop last looked at the clock") {
+REACTOR_TEST(
+    "a limit is not early by the time that passed since the loop last looked at the clock") {
     run(kind, [&](io_context& ctx) -> task<> {
         auto [client, server] = co_await test::connect(ctx);
         std::array<char, 16> buffer;
@@ -154,8 +155,9 @@ REACTOR_TEST("zero and negative limits give one try") {
         CHECK((co_await with_timeout(client.read_some(buffer), -1h)).error() == errc::timed_out);
         CHECK((co_await with_deadline(client.read_some(buffer), clock::now() - 1h)).error() ==
               errc::timed_out);
-        CHECK((co_await with_deadline(client.read_some(buffer), clock::time_point::min())).error() ==
-              errc::timed_out);
+        CHECK(
+            (co_await with_deadline(client.read_some(buffer), clock::time_point::min())).error() ==
+            errc::timed_out);
         (co_await write_all(server, "there")).value();
         auto [ec, n] = co_await with_timeout(client.read_some(buffer), -1s);
         CHECK_FALSE(ec);
@@ -293,7 +295,8 @@ REACTOR_TEST("of nested limits on an operation the earliest fires, in both order
                     with_timeout(
                         with_timeout(
                             with_timeout(
-                                with_timeout(with_timeout(client.read_some(buffer), 5ms), 10s), 20s),
+                                with_timeout(with_timeout(client.read_some(buffer), 5ms), 10s),
+                                20s),
                             30s),
                         40s),
                     50s),
@@ -306,7 +309,8 @@ REACTOR_TEST("of nested limits on an operation the earliest fires, in both order
                     with_timeout(
                         with_timeout(
                             with_timeout(
-                                with_timeout(with_timeout(client.read_some(buffer), 70s), 60s), 50s),
+                                with_timeout(with_timeout(client.read_some(buffer), 70s), 60s),
+                                50s),
                             40s),
                         30s),
                     20s),
@@ -351,7 +355,8 @@ task<result<std::size_t>> nested(tcp::socket& socket, const std::vector<int>& li
 
 }  // namespace
 
-REACTOR_TEST("of nested limits on tasks the expired one says timed_out, those inside see canceled") {
+REACTOR_TEST(
+    "of nested limits on tasks the expired one says timed_out, those inside see canceled") {
     run(kind, [&](io_context& ctx) -> task<> {
         auto [client, server] = co_await test::connect(ctx);
         const int never = 60'000;
@@ -514,7 +519,8 @@ REACTOR_TEST("`close` around a task aborts the socket that is pending in it, and
         CHECK(peer.receive().error == ECONNRESET);
 
         auto sleeper = []() -> task<result<>> { co_return co_await sleep_for(10s); };
-        CHECK((co_await with_timeout(sleeper(), 2ms, on_timeout::close)).error() == errc::timed_out);
+        CHECK((co_await with_timeout(sleeper(), 2ms, on_timeout::close)).error() ==
+              errc::timed_out);
         CHECK(other.is_open());
         (co_await write_all(other, "fine")).value();
         CHECK(other_peer.receive().bytes == "fine");
@@ -616,8 +622,8 @@ REACTOR_TEST("limits on hundreds of sockets that expire together leave each of t
         int expired = 0;
         std::vector<join_handle<>> readers;
         for (auto& each : connections)
-            readers.push_back(ctx.spawn(
-                [](tcp::socket& socket, clock::time_point when, int& count) -> task<> {
+            readers.push_back(
+                ctx.spawn([](tcp::socket& socket, clock::time_point when, int& count) -> task<> {
                     std::array<char, 16> buffer;
                     auto [ec, n] = co_await with_deadline(socket.read_some(buffer), when);
                     if (ec == errc::timed_out && n == 0) ++count;

@@ -141,6 +141,20 @@ REACTOR_TEST("closing ends what is pending, a limit with `close` closes") {
     });
 }
 
+REACTOR_TEST("a socket that was never open opens itself to send") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto a = bound(ctx);
+        udp::socket b(ctx);
+        CHECK((co_await b.send_to("hi", a.local_endpoint())).value() == 2);
+        std::array<char, 4> buffer;
+        ip::endpoint sender;
+        CHECK((co_await a.receive_from(buffer, sender)).value() == 2);
+        CHECK(sender.port() == b.local_endpoint().port());
+        b.close();
+        CHECK((co_await b.send_to("hi", a.local_endpoint())).error() == errc::closed);
+    });
+}
+
 REACTOR_TEST("descriptors and options") {
     run(kind, [&](io_context& ctx) -> task<> {
         auto a = bound(ctx);

@@ -2,13 +2,14 @@
 // (limits, shields) need of any awaitable.
 #pragma once
 
-#include <array>
+#include <concepts>
 #include <coroutine>
 #include <type_traits>
 #include <utility>
 
 #include "error.hpp"
 #include "loop.hpp"
+#include "reactor/attempt.hpp"
 #include "result.hpp"
 
 namespace curfew::detail {
@@ -16,9 +17,13 @@ namespace curfew::detail {
 // Any awaitable ---------------------------------------------------------------------------------
 
 template <class T>
-concept has_member_co_await = requires(T&& t) { static_cast<T&&>(t).operator co_await(); };
+concept has_member_co_await = requires(T&& t) {
+    static_cast<T&&>(t).operator co_await();
+};
 template <class T>
-concept has_free_co_await = requires(T&& t) { operator co_await(static_cast<T&&>(t)); };
+concept has_free_co_await = requires(T&& t) {
+    operator co_await(static_cast<T&&>(t));
+};
 
 /// The awaiter of `awaitable`, as `co_await` would find it.
 template <class T>
@@ -77,70 +82,107 @@ inline void end_early(operation& op, outcome why, bool abort) noexcept {
         own.system().cancel(op, own.done());
 }
 
-/// Starts `op` for `coroutine`. False: it is complete.
-inline bool begin(operation& op, fiber& self, std::coroutine_handle<> coroutine) noexcept {
-    op.waiter = coroutine;
-    op.owner = &self;
-    op.is_operation = true;
+// From here on an operation knows who awaits it (`waiter` and `owner`), so that the rare ways need
+// nothing else and the common ones keep nothing for them.
+
+/// Suspends the fiber in `op`, which is pending, or complete and to be resumed in a later turn.
+CURFEW_HOT inline void suspend_in(operation& op) noexcept {
     op.interrupt = [](suspension& pending, bool abort) noexcept {
         end_early(static_cast<operation&>(pending), outcome::canceled, abort);
     };
-    const auto refuse = [&](outcome why, int error = 0) {
-        op.progress = operation::state::complete;
-        op.result = why;
-        op.error = error;
-    };
-    socket_state* const socket = op.socket;
-    if (self.cancelled()) {
-        refuse(outcome::canceled);
-    } else if (!socket || !socket->loop ||
-               (!socket->is_open() && op.kind != operation_kind::connect)) {
-        refuse(outcome::closed);
-    } else if (op.kind == operation_kind::write && socket->write_broken) {
-        refuse(outcome::system, platform::broken_pipe);
-    } else if ((op.kind == operation_kind::read || op.kind == operation_kind::write) &&
-               op.wants_nothing()) {
-        refuse(outcome::success);
-    } else if (!start(socket->loop->system(), op)) {
-        self.waiting = &op;
-        return true;
-    }
-    if (!self.loop || self.loop->may_go_on()) return false;
-    self.waiting = &op;
-    self.loop->defer(op);
+    op.owner->waiting = &op;
+}
+
+CURFEW_COLD inline bool suspend_until_next_turn(operation& op) noexcept {
+    if (!op.owner->loop) return false;
+    suspend_in(op);
+    op.owner->loop->defer(op);
     return true;
 }
 
-/// What makes up an operation before it is awaited: freely copied, nothing has happened yet.
-/// `Count` buffers are inside it; with 0 it refers to a list of the caller's.
-template <std::size_t Count>
-struct operation_request {
-    socket_state* socket = nullptr;
-    operation_kind kind = operation_kind::read;
-    readiness interest = readiness::readable;
-    bool exact = false;
-    std::array<platform::buffer, Count> buffers{};
-    const platform::buffer* list = nullptr;
-    std::size_t list_size = 0;
-    platform::socket_address address{};           // of a connect or send_to
-    platform::socket_address* sender = nullptr;   // where receive_from puts it
-    bool has_address = false;
-};
+/// After an operation has completed at once: false, its coroutine goes on. True: that one has had
+/// its share of this turn, and goes on in the next.
+CURFEW_HOT inline bool give_way(operation& op) noexcept {
+    return share_is_used_up() && suspend_until_next_turn(op);
+}
 
-/// The awaiter of an operation; the operation lives in it, and so in the awaiting frame. `Yield`
-/// makes the result: `Yield{}(op, error_code)`.
-template <std::size_t Count, class Yield>
+/// Starts an operation that has to wait, and enters it as its socket's pending one.
+inline bool start(operation& op) noexcept {
+    socket_state& socket = *op.socket;
+    op.progress = operation::state::pending;
+    const bool unwatched = !socket.watched || op.kind == operation_kind::connect;
+    if (unwatched && socket.loop->system().start(op)) return give_way(op);
+    if (op.waits_for(readiness::readable)) socket.reader = &op;
+    if (op.waits_for(readiness::writable)) socket.writer = &op;
+    suspend_in(op);
+    return true;
+}
+
+/// Begins `op`. False: it is complete, and its coroutine goes on.
+CURFEW_COLD inline bool begin(operation& op) noexcept {
+    socket_state* const socket = op.socket;
+    const bool openable = op.kind == operation_kind::connect;
+    if (op.owner->cancelled())
+        op.finish(outcome::canceled);
+    else if (!socket || !socket->loop || (!socket->is_open() && !openable))
+        op.finish(outcome::closed);
+    else if (socket->write_broken && op.kind == operation_kind::write)
+        op.finish(outcome::system, platform::broken_pipe);
+    else if ((op.kind == operation_kind::read || op.kind == operation_kind::write) &&
+             op.wants_nothing())
+        op.finish(outcome::success);
+    else if ((op.waits_for(readiness::readable) && socket->reader) ||
+             (op.waits_for(readiness::writable) && socket->writer))
+        op.finish(outcome::system, platform::already_in_progress);
+    else if (openable || !socket->may_try(op.interest) || !attempt(op))
+        return start(op);
+    return give_way(op);
+}
+
+/// The single call of a read or write has moved nothing, though it had bytes to move.
+CURFEW_COLD inline bool begin_after_nothing(operation& op, std::ptrdiff_t n) noexcept {
+    return after_nothing(op, n) ? give_way(op) : start(op);
+}
+
+/// `begin` for a read or write with one buffer. Most of them are one call that succeeds, or have to
+/// wait and nothing stands in their way: these take the short way.
+template <operation_kind Kind>
+CURFEW_HOT inline bool begin_transfer(operation& op) noexcept {
+    constexpr bool reads = Kind == operation_kind::read;
+    socket_state* const socket = op.socket;
+    if (op.owner->cancelled() || !socket || op.buffers->size == 0) [[unlikely]]
+        return begin(op);
+    if (socket->may_try(reads ? readiness::readable : readiness::writable)) {
+        std::ptrdiff_t n;
+        if constexpr (reads)
+            n = platform::receive(socket->handle, op.buffers->data, op.buffers->size);
+        else
+            n = platform::send(socket->handle, op.buffers->data, op.buffers->size);
+        if (n <= 0) [[unlikely]]
+            return begin_after_nothing(op, n);
+        const auto count = static_cast<std::size_t>(n);
+        if (reads) note_read(*op.socket, count < op.buffers->size);
+        return op.advance(count) ? give_way(op) : begin(op);
+    }
+    operation*& place = reads ? socket->reader : socket->writer;
+    if (!socket->is_open() || place || socket->write_broken) [[unlikely]]
+        return begin(op);
+    op.progress = operation::state::pending;
+    if (!socket->watched && socket->loop->system().start(op)) [[unlikely]]
+        return give_way(op);
+    (reads ? op.socket->reader : op.socket->writer) = &op;
+    suspend_in(op);
+    return true;
+}
+
+/// The awaiter of an operation; the operation lives in it, and so in the awaiting frame, beside the
+/// request that it refers to.
+template <class Request>
 class operation_awaiter {
 public:
-    explicit operation_awaiter(const operation_request<Count>& request) noexcept
-        : buffers_(request.buffers), address_(request.address) {
-        op_.socket = request.socket;
-        op_.kind = request.kind;
-        op_.interest = request.interest;
-        op_.exact = request.exact;
-        op_.buffers = Count ? buffers_.data() : request.list;
-        op_.buffer_count = Count ? Count : request.list_size;
-        op_.address = request.has_address ? &address_ : request.sender;
+    explicit operation_awaiter(const Request& request) noexcept
+        : op_(Request::kind, request.directions(), request.socket) {
+        request.describe(op_);
     }
     operation_awaiter(const operation_awaiter&) = delete;
     operation_awaiter& operator=(const operation_awaiter&) = delete;
@@ -151,44 +193,43 @@ public:
 
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> coroutine) noexcept {
-        return begin(op_, fiber_of(coroutine), coroutine);
+        op_.waiter = coroutine;
+        op_.owner = &fiber_of(coroutine);
+        if constexpr (Request::one_transfer)
+            return begin_transfer<Request::kind>(op_);
+        else
+            return begin(op_);
     }
 
     auto await_resume() noexcept {
-        if (op_.result == outcome::canceled && op_.owner->cancelled()) op_.owner->notice();
-        return Yield{}(op_, error_of(op_.result, op_.error));
+        if (op_.result == outcome::success) [[likely]]
+            return Request::yield(op_, no_error);
+        return Request::yield(op_, failure());
     }
 
 private:
-    operation op_;
-    [[no_unique_address]] std::array<platform::buffer, Count> buffers_;
-    platform::socket_address address_;
-};
-
-struct yield_nothing {
-    result<> operator()(operation&, std::error_code error) const noexcept { return error; }
-};
-
-struct yield_count {
-    result<std::size_t> operator()(operation& op, std::error_code error) const noexcept {
-        return {error, op.transferred};
+    CURFEW_COLD std::error_code failure() noexcept {
+        if (op_.result == outcome::canceled && op_.owner->cancelled()) op_.owner->notice();
+        return error_of(op_.result, op_.error);
     }
+
+    operation op_;
 };
 
-/// An operation on a socket that has not been started yet: what `socket.read_some(...)` and its kind
-/// return, to be awaited, or given a limit, within the same expression.
-template <std::size_t Count, class Yield>
+/// An operation on a socket that has not been started yet: what `socket.read_some(...)` and its
+/// kind return, to be awaited, or given a limit, within the same expression. `Request` says what it
+/// is about, and is freely copied.
+template <class Request>
 class [[nodiscard("an operation does nothing until it is awaited")]] socket_operation {
 public:
-    using awaiter = operation_awaiter<Count, Yield>;
+    using awaiter = operation_awaiter<Request>;
 
-    explicit socket_operation(const operation_request<Count>& request) noexcept
-        : request_(request) {}
+    explicit socket_operation(const Request& request) noexcept : request_(request) {}
 
     awaiter operator co_await() const noexcept { return awaiter(request_); }
 
 private:
-    operation_request<Count> request_;
+    Request request_;
 };
 
 /// Awaiters that are one operation, and nothing else: a limit on them needs no scope.

@@ -30,8 +30,7 @@ concept contiguous_bytes = requires(Range& range) {
 };
 
 template <class Range>
-concept writable_bytes =
-    contiguous_bytes<Range> &&
+concept writable_bytes = contiguous_bytes<Range> &&
     !std::is_const_v<std::remove_pointer_t<decltype(std::data(std::declval<Range&>()))>>;
 
 }  // namespace detail
@@ -42,7 +41,7 @@ struct mutable_buffer : platform::buffer {
     mutable_buffer(void* bytes, std::size_t count) noexcept
         : platform::buffer{static_cast<std::byte*>(bytes), count} {}
     template <class Range>
-        requires detail::writable_bytes<Range>
+    requires detail::writable_bytes<Range>
     explicit(false) mutable_buffer(Range&& range) noexcept
         : mutable_buffer(std::data(range), std::size(range)) {}
 };
@@ -54,7 +53,7 @@ struct const_buffer : platform::buffer {
     const_buffer(const void* bytes, std::size_t count) noexcept
         : platform::buffer{static_cast<std::byte*>(const_cast<void*>(bytes)), count} {}
     template <class Range>
-        requires detail::contiguous_bytes<Range>
+    requires detail::contiguous_bytes<Range>
     explicit(false) const_buffer(Range&& range) noexcept
         : const_buffer(std::data(range), std::size(range)) {}
     template <std::size_t N>
@@ -67,7 +66,8 @@ namespace detail {
 
 /// Something that one buffer of type `Buffer` can be made of.
 template <class T, class Buffer>
-concept buffer_source = std::constructible_from<Buffer, T> && !std::same_as<Buffer, platform::buffer>;
+concept buffer_source =
+    std::constructible_from<Buffer, T> && !std::same_as<Buffer, platform::buffer>;
 
 /// A list of buffers made at run time.
 template <class T, class Buffer>

@@ -17,7 +17,8 @@ template <class Awaitable>
 class stoppable {
 public:
     stoppable(Awaitable&& awaitable, std::stop_token token)
-        : scoped_(static_cast<Awaitable&&>(awaitable)), token_(std::move(token)), request_(scoped_) {}
+        : scoped_(static_cast<Awaitable&&>(awaitable)), token_(std::move(token)),
+          request_(scoped_) {}
     ~stoppable() { detach(); }
 
     bool await_ready() const noexcept { return false; }
@@ -25,7 +26,6 @@ public:
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> coroutine) {
         scoped_.enter(coroutine);
-        if (!scoped_.self->loop) fatal("cancel_on outside a running io_context");
         if (token_.stop_requested())
             scoped_.self->cancel(scoped_.scope);
         else
@@ -78,9 +78,9 @@ private:
 template <class Awaitable>
 class [[nodiscard("cancel_on does nothing until it is awaited")]] stoppable_request {
 public:
-    stoppable_request(Awaitable&& awaitable, std::stop_token token)
+    stoppable_request(Awaitable && awaitable, std::stop_token token)
         : awaitable_(static_cast<Awaitable&&>(awaitable)), token_(std::move(token)) {}
-    stoppable<Awaitable> operator co_await() && {
+    stoppable<Awaitable> operator co_await()&& {
         return stoppable<Awaitable>(static_cast<Awaitable&&>(awaitable_), std::move(token_));
     }
 

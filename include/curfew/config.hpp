@@ -14,6 +14,18 @@
 #define CURFEW_EXCEPTIONS 0
 #endif
 
+// What hardly ever happens is kept out of the way of what always does, where the compiler listens.
+#if defined(__has_cpp_attribute)
+#if __has_cpp_attribute(gnu::cold) && __has_cpp_attribute(gnu::always_inline)
+#define CURFEW_COLD [[gnu::cold, gnu::noinline]]
+#define CURFEW_HOT [[gnu::always_inline]]
+#endif
+#endif
+#if !defined(CURFEW_COLD)
+#define CURFEW_COLD
+#define CURFEW_HOT
+#endif
+
 namespace curfew {
 
 /// Called where an exception would be thrown in a program built without exceptions, and by failed
@@ -30,8 +42,8 @@ inline fatal_handler& installed_fatal_handler() noexcept {
 }  // namespace detail
 
 /// Installs the handler for errors that cannot be reported otherwise and returns the one it
-/// replaces (null: the default, which prints the message to stderr). Set it before other threads use the
-/// library.
+/// replaces (null: the default, which prints the message to stderr). Set it before other threads
+/// use the library.
 inline fatal_handler set_fatal_handler(fatal_handler handler) noexcept {
     fatal_handler before = detail::installed_fatal_handler();
     detail::installed_fatal_handler() = handler;
@@ -56,7 +68,7 @@ namespace detail {
 #if defined(NDEBUG)
 #define CURFEW_ASSERT(condition) static_cast<void>(0)
 #else
-#define CURFEW_ASSERT(condition) \
+#define CURFEW_ASSERT(condition)                                                                   \
     ((condition) ? static_cast<void>(0) : ::curfew::detail::fatal("assertion failed: " #condition))
 #endif
 #endif

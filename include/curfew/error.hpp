@@ -27,26 +27,38 @@ namespace detail {
 
 class error_category final : public std::error_category {
 public:
+    constexpr error_category() noexcept = default;
+
     const char* name() const noexcept override { return "curfew"; }
 
     std::string message(int code) const override {
         switch (static_cast<errc>(code)) {
-        case errc::timed_out: return "time limit expired";
-        case errc::canceled: return "operation canceled";
-        case errc::closed: return "socket closed on this side";
-        case errc::eof: return "end of stream";
-        case errc::not_supported: return "not supported on this platform";
+        case errc::timed_out:
+            return "time limit expired";
+        case errc::canceled:
+            return "operation canceled";
+        case errc::closed:
+            return "socket closed on this side";
+        case errc::eof:
+            return "end of stream";
+        case errc::not_supported:
+            return "not supported on this platform";
         }
         return "unknown error";
     }
 
     std::error_condition default_error_condition(int code) const noexcept override {
         switch (static_cast<errc>(code)) {
-        case errc::timed_out: return std::errc::timed_out;
-        case errc::canceled: return std::errc::operation_canceled;
-        case errc::closed: return std::errc::bad_file_descriptor;
-        case errc::not_supported: return std::errc::not_supported;
-        case errc::eof: break;
+        case errc::timed_out:
+            return std::errc::timed_out;
+        case errc::canceled:
+            return std::errc::operation_canceled;
+        case errc::closed:
+            return std::errc::bad_file_descriptor;
+        case errc::not_supported:
+            return std::errc::not_supported;
+        case errc::eof:
+            break;
         }
         return {code, *this};
     }
@@ -54,9 +66,21 @@ public:
 
 }  // namespace detail
 
+namespace detail {
+
+/// Never destroyed, so that static destructors may still look at errors.
+union immortal_category {
+    error_category category;
+    constexpr immortal_category() noexcept : category() {}
+    ~immortal_category() {}
+};
+
+inline constinit const immortal_category the_category;
+
+}  // namespace detail
+
 inline const std::error_category& error_category() noexcept {
-    static const detail::error_category category;
-    return category;
+    return detail::the_category.category;
 }
 
 inline std::error_code make_error_code(errc code) noexcept {
@@ -70,16 +94,27 @@ struct std::is_error_code_enum<curfew::errc> : std::true_type {};
 
 namespace curfew::detail {
 
+/// What success looks like; copied, which is cheaper than asking for the system's category each
+/// time.
+inline const std::error_code no_error;
+
 /// The error code of an operation that has ended.
-inline std::error_code error_of(outcome how, int system_error) noexcept {
+CURFEW_COLD inline std::error_code error_of(outcome how, int system_error) noexcept {
     switch (how) {
-    case outcome::success: return {};
-    case outcome::system: return platform::error_code(system_error);
-    case outcome::eof: return errc::eof;
-    case outcome::timed_out: return errc::timed_out;
-    case outcome::canceled: return errc::canceled;
-    case outcome::closed: return errc::closed;
-    case outcome::not_supported: return errc::not_supported;
+    case outcome::success:
+        return {};
+    case outcome::system:
+        return platform::error_code(system_error);
+    case outcome::eof:
+        return errc::eof;
+    case outcome::timed_out:
+        return errc::timed_out;
+    case outcome::canceled:
+        return errc::canceled;
+    case outcome::closed:
+        return errc::closed;
+    case outcome::not_supported:
+        return errc::not_supported;
     }
     return {};
 }

@@ -40,7 +40,8 @@ public:
     io_context() : io_context(default_reactor()) {}
 
     /// Throws `std::system_error` (`errc::not_supported`) if the machine does not have it.
-    explicit io_context(reactor_kind kind) : io_context(named_reactor(kind, "curfew::io_context")) {}
+    explicit io_context(reactor_kind kind)
+        : io_context(named_reactor(kind, "curfew::io_context")) {}
 
     /// A reactor of the program's own; not null.
     explicit io_context(std::unique_ptr<reactor> own) : loop_(*this, std::move(own)) {}
@@ -88,7 +89,7 @@ public:
     /// The same, for that long at the most.
     template <class Rep, class Period>
     std::size_t run_for(std::chrono::duration<Rep, Period> time) {
-        return run_to(detail::saturating_add(detail::ticks_now(), detail::to_ticks(time)));
+        return run_to(detail::ticks_now() + detail::to_ticks(time));
     }
 
     template <class Duration>
@@ -109,7 +110,7 @@ public:
     /// once the budget is spent. What was left goes on with the next call.
     template <class Rep, class Period>
     std::size_t poll_for(std::chrono::duration<Rep, Period> budget) {
-        const auto end = detail::saturating_add(detail::ticks_now(), detail::to_ticks(budget));
+        const auto end = detail::ticks_now() + detail::to_ticks(budget);
         std::size_t total = 0;
         for (;;) {
             const std::size_t count = loop_.poll(end);
@@ -169,9 +170,9 @@ private:
     static std::unique_ptr<reactor> named_reactor(reactor_kind kind, std::string_view asked) {
         auto [made, error] = detail::make_reactor(kind);
         if (!made)
-            detail::raise(error ? platform::error_code(error) : make_error_code(errc::not_supported),
-                          (std::string(asked) + ": reactor '" + std::string(to_string(kind)) + "'")
-                              .c_str());
+            detail::raise(
+                error ? platform::error_code(error) : make_error_code(errc::not_supported),
+                (std::string(asked) + ": reactor '" + std::string(to_string(kind)) + "'").c_str());
         return std::move(made);
     }
 
@@ -197,15 +198,12 @@ private:
     detail::loop loop_;
 };
 
-inline detail::loop& detail::loop_of(io_context& context) noexcept {
-    return context.loop_;
-}
+inline detail::loop& detail::loop_of(io_context& context) noexcept { return context.loop_; }
 
 /// The context whose loop runs the caller. Outside a loop there is none, and asking for it is
 /// fatal.
 inline io_context& this_context() noexcept {
-    if (!detail::this_thread.running)
-        detail::fatal("this_context() outside a running io_context");
+    if (!detail::this_thread.running) detail::fatal("this_context() outside a running io_context");
     return detail::this_thread.running->context();
 }
 

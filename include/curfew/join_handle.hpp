@@ -44,7 +44,9 @@ public:
 
     class awaiter : detail::suspension {
     public:
-        explicit awaiter(detail::spawned_fiber& joined) noexcept : joined_(joined) {}
+        explicit awaiter(detail::spawned_fiber& joined) noexcept : joined_(joined) {
+            owner = nullptr;
+        }
         awaiter(const awaiter&) = delete;
         awaiter& operator=(const awaiter&) = delete;
         ~awaiter() {
@@ -67,7 +69,7 @@ public:
         }
 
         T await_resume() {
-            joined_.reported = true;
+            joined_.joined = joined_.reported = true;
             if (joined_.root.noticed && owner && owner->cancelled()) owner->notice();
             if (!joined_.promise)
                 detail::raise(errc::canceled, "curfew::join_handle: the context is gone");
@@ -81,7 +83,7 @@ public:
     /// The handle must live until the task has ended.
     awaiter operator co_await() const noexcept {
         if (!record_) detail::fatal("an empty join_handle is awaited");
-        if (record_->joiner || record_->reported) detail::fatal("a join_handle is awaited twice");
+        if (record_->joiner || record_->joined) detail::fatal("a join_handle is awaited twice");
         return awaiter(*record_);
     }
 

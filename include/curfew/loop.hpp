@@ -36,20 +36,19 @@ struct spawned_fiber final : fiber, recycled {
     spawned_fiber* next_ended = nullptr;
     std::coroutine_handle<> frame;  // null when it has been destroyed
     promise_base* promise = nullptr;
-    suspension begin;               // queued until the task starts
-    suspension* joiner = nullptr;   // who awaits the end
-    bool has_handle = true;         // a join_handle refers to this record
+    suspension begin;              // queued until the task starts
+    suspension* joiner = nullptr;  // who awaits the end
+    bool has_handle = true;        // a join_handle refers to this record
     bool has_ended = false;
-    bool reported = false;          // its exception has come out of run()
+    bool dying = false;     // its frame is being destroyed
+    bool joined = false;    // somebody has awaited the end
+    bool reported = false;  // its exception has been thrown at somebody
 };
 
 class loop {
 public:
     loop(io_context& owner, std::unique_ptr<reactor> with) noexcept
-        : context_(owner),
-          reactor_(std::move(with)),
-          done_(ready_),
-          now_(ticks_now()),
+        : context_(owner), reactor_(std::move(with)), done_(ready_), now_(ticks_now()),
           wheel_(now_) {
         outside_.loop = this;
     }
@@ -66,15 +65,17 @@ public:
         for (socket_state* each = sockets_; each; each = each->next)
             while (each->reader || each->writer) reap(platform::forever);
         while (retired_) reap(platform::forever);
-        // Destructors in a frame may spawn and post once more.
-        do {
+        // Destructors in a frame may spawn, post and cancel once more: what they queue is dropped
+        // before what it belongs to is destroyed.
+        for (;;) {
+            take_inbox(ready_);
             discard(ready_);
             discard(deferred_);
-            ready_queue late;
-            take_inbox(late);
-            discard(late);
-            while (fibers_) abandon(*fibers_);
-        } while (fibers_ || !ready_.empty() || inbox_.load(std::memory_order_acquire));
+            if (!fibers_) break;
+            abandon(*fibers_);
+        }
+        settle_young();
+        while (fresh_) fresh_->disarm();  // of coroutines that are not the library's
         while (sockets_) {
             sockets_->loop = nullptr;
             unlink(*sockets_);
@@ -85,35 +86,29 @@ public:
     reactor& system() const noexcept { return *reactor_; }
     completions& done() noexcept { return done_; }
 
-    /// The fiber of coroutines that are not tasks; nobody cancels it.
-    fiber& outside() noexcept { return outside_; }
-
     // Resuming ---------------------------------------------------------------------------------
 
     void make_ready(ready_node& node) noexcept { ready_.push(node); }
 
     /// Queues for the next turn, behind what the system has to say.
-    void defer(ready_node& node) noexcept { deferred_.push(node); }
-
-    /// Called for each operation that completes without suspending. False: this coroutine has had
-    /// its share of the turn and must be deferred, so that a socket that is always ready starves
-    /// nobody.
-    bool may_go_on() noexcept { return --share_ > 0; }
+    void defer(ready_node& node) noexcept {
+        deferred_.push(node);
+        chores_ = true;
+    }
 
     // Limits -----------------------------------------------------------------------------------
 
-    /// Arms `node` for `after` from now (`endless`: never). The clock is read once for all that
+    /// Arms `node` for `node.deadline` from now, a duration. The clock is read once for all that
     /// were armed in a turn, at its end, so no limit is early by the age of a stored time.
-    void arm_after(timer_node& node, ticks after) noexcept {
-        if (after == endless) return;
-        node.deadline = after;
+    CURFEW_HOT void arm_after(timer_node& node) noexcept {
         node.link_to(fresh_);
+        if (node.deadline < shortest_fresh_) shortest_fresh_ = node.deadline;
     }
 
-    void arm_at(timer_node& node, ticks deadline) noexcept {
-        if (deadline == endless) return;
-        node.deadline = deadline;
+    /// Arms `node` for `node.deadline`, a point in time.
+    void arm_at(timer_node& node) noexcept {
         wheel_.arm(node);
+        if (node.deadline < bound_) bound_ = node.deadline;
     }
 
     /// The time, read at most once between two waits (and when limits are armed).
@@ -123,13 +118,15 @@ public:
     }
 
     ticks next_deadline() noexcept {
-        settle_fresh();
+        if (fresh_) date_fresh();
+        settle_young();
         return wheel_.earliest();
     }
 
     // Fibers and sockets -----------------------------------------------------------------------
 
-    void spawn(std::coroutine_handle<> frame, promise_base& promise, spawned_fiber& record) noexcept {
+    void spawn(std::coroutine_handle<> frame, promise_base& promise,
+               spawned_fiber& record) noexcept {
         record.loop = this;
         record.frame = frame;
         record.promise = &promise;
@@ -151,6 +148,7 @@ public:
     /// The handle is gone: the record lives as long as its task.
     static void drop_handle(spawned_fiber& record) noexcept {
         record.has_handle = false;
+        if (record.dying) return;  // the handle is in the frame that is being destroyed
         if (!record.loop)
             delete &record;
         else if (record.has_ended)
@@ -175,9 +173,16 @@ public:
         auto* socket = ::new (frame_cache::allocate(sizeof(socket_state))) socket_state;
         socket->loop = this;
         socket->type = type;
-        socket->handle = handle;
+        if (handle != platform::invalid_socket) opened(*socket, handle);
         link(*socket, sockets_);
         return socket;
+    }
+
+    /// The socket has got a handle.
+    void opened(socket_state& socket, platform::socket_handle handle) noexcept {
+        socket.handle = handle;
+        socket.was_open = true;
+        socket.worth_trying = reactor_->initially_worth_trying();
     }
 
     /// The socket object is gone; its state goes when nothing is pending on it any more.
@@ -226,19 +231,22 @@ public:
     std::size_t run(ticks end, std::size_t most, Enough enough) {
         const running_guard guard(*this);
         report_failure();
-        std::size_t total = 0;
-        while (!enough() && !stopping() && has_work() && total < most) {
-            const std::size_t batch = most - total < fair_batch ? most - total : fair_batch;
-            reap(time_to_wait(end));
-            ready_.append(deferred_);
-            const std::size_t resumed = resume_ready(batch, endless);
-            total += resumed;
-            look_at_deadlines(resumed > 0);
-            report_failure();
-            if (end != endless && now() >= end) break;
+        std::size_t left = most;
+        ticks until_deadline = look_at_deadlines(true);
+        while (!enough() && !stopping() && has_work()) {
+            reap(time_to_wait(until_deadline, end));
+            if (chores_) [[unlikely]]
+                do_chores();
+            const std::size_t resumed =
+                resume_ready(left < fair_batch ? left : fair_batch, endless);
+            until_deadline = look_at_deadlines(resumed > 0);
+            if ((left -= resumed) == 0 || (end != endless && now() >= end)) [[unlikely]]
+                break;
         }
-        if (live_ == 0) report_unclaimed();
-        return total;
+        stopping();  // this run has ended anyway
+        report_failure();
+        if (live_ == 0 && !enough()) report_unclaimed();
+        return most - left;
     }
 
     /// One look at the system, then all that is ready, then the limits; never waits. Starts nothing
@@ -247,15 +255,18 @@ public:
         const running_guard guard(*this);
         if (stopping()) return 0;
         reap(std::chrono::nanoseconds::zero());
-        ready_.append(deferred_);
+        do_chores();
         std::size_t total = resume_ready(unlimited, end);
         look_at_deadlines(total > 0);
-        total += resume_ready(unlimited, end);
+        if (!stopping()) total += resume_ready(unlimited, end);
+        stopping();
+        if (fresh_) date_fresh();  // a limit counts from this slice, not from the next
         report_failure();
         return total;
     }
 
 private:
+    static constexpr unsigned generations = 16;
     static constexpr std::size_t fair_batch = 256;  // resumed between two looks at the system
     static constexpr int fair_share = 64;           // completions at once, between two suspensions
 
@@ -263,7 +274,7 @@ private:
     class running_guard {
     public:
         explicit running_guard(loop& self) noexcept : outer_(this_thread) {
-            this_thread = {&self, nullptr, false};
+            this_thread = {&self, &self.outside_, nullptr, false, fair_share};
             self.now_is_known_ = false;
         }
         ~running_guard() { this_thread = outer_; }
@@ -285,12 +296,13 @@ private:
                stop_.exchange(false, std::memory_order_acquire);
     }
 
-    std::chrono::nanoseconds time_to_wait(ticks end) noexcept {
-        if (!ready_.empty() || !deferred_.empty()) return std::chrono::nanoseconds::zero();
-        settle_fresh();
-        const ticks until = end < wheel_.bound() ? end : wheel_.bound();
-        if (until == endless) return platform::forever;
-        return std::chrono::nanoseconds(until > now() ? until - now() : 0);
+    std::chrono::nanoseconds time_to_wait(ticks until_deadline, ticks end) noexcept {
+        if (chores_ || !ready_.empty()) return std::chrono::nanoseconds::zero();
+        if (end != endless) [[unlikely]] {
+            const ticks until_end = end > now() ? end - now() : 0;
+            if (until_end < until_deadline) until_deadline = until_end;
+        }
+        return std::chrono::nanoseconds(until_deadline);  // endless is platform::forever
     }
 
     void reap(std::chrono::nanoseconds time) {
@@ -298,53 +310,106 @@ private:
         now_is_known_ = false;
         take_inbox(ready_);
         if (retired_) sweep_retired();
-        if (error) raise(platform::error_code(error), "curfew: the reactor failed");
+        if (error) [[unlikely]]
+            raise(platform::error_code(error), "curfew: the reactor failed");
     }
 
+    /// What is seldom due, behind one flag: coroutines that gave way, exceptions that nobody joins.
+    CURFEW_COLD void do_chores() {
+        chores_ = false;
+        ready_.append(deferred_);
+        report_failure();
+    }
+
+    /// Resumes what is ready: at most `most`, and after a stop or `end` no more.
     std::size_t resume_ready(std::size_t most, ticks end) {
+        thread_state& state = this_thread;
+        state.on_trampoline = true;
         std::size_t count = 0;
-        while (count < most && !ready_.empty()) {
-            resume(*ready_.pop());
+        if (end != endless && ticks_now() >= end) return 0;
+        while (ready_node* const node = ready_.pop()) {
+            state.share = fair_share;
+            if (node->waiter) [[likely]] {
+                node->owner->waiting = nullptr;
+                run_chain(state, node->waiter);
+            } else {
+                call(static_cast<posted_function&>(*node));
+            }
+            while (ended_) after_end(*std::exchange(ended_, ended_->next_ended));
             ++count;
+            if (ready_.empty() || count == most) break;
+            if (stop_.load(std::memory_order_relaxed)) break;
             if (end != endless && ticks_now() >= end) break;
         }
         return count;
     }
 
-    void resume(ready_node& node) {
-        share_ = fair_share;
-        if (node.waiter) {
-            node.owner->waiting = nullptr;
-            run_coroutine(node.waiter);
-        } else {
-            auto& function = static_cast<posted_function&>(node);
-            function.run(function, true);
-        }
-        while (ended_) after_end(*std::exchange(ended_, ended_->next_ended));
+    static void call(posted_function& function) {
+        this_thread.on_trampoline = false;  // it may resume coroutines itself
+        function.run(function, true);
+        this_thread.on_trampoline = true;
     }
 
     /// Carries out the policies of expired limits: after what has completed has been resumed, and
     /// after what completed meanwhile has been reaped, so that a completion beats its limit.
-    void look_at_deadlines(bool resumed) {
-        if (!fresh_ && wheel_.bound() == endless) return;
+    /// Returns how long the loop may wait then; `endless` without a limit.
+    ticks look_at_deadlines(bool resumed) {
         if (fresh_)
-            settle_fresh();
+            date_fresh();
+        else if (bound_ == endless)
+            return endless;
         else
             read_clock();
-        const ticks now = now_;
-        if (now < wheel_.bound()) return;
-        if (resumed) reap(std::chrono::nanoseconds::zero());
-        wheel_.expire(now);
+        const ticks left = bound_ - now_;
+        return left > 0 ? left : expire(now_, resumed);
     }
 
-    void settle_fresh() noexcept {
-        if (!fresh_) return;
+    CURFEW_COLD ticks expire(ticks now, bool resumed) {
+        settle_young();
+        if (resumed) reap(std::chrono::nanoseconds::zero());
+        wheel_.expire(now);
+        bound_ = wheel_.bound();
+        return bound_ == endless ? endless : bound_ - now;
+    }
+
+    // A limit's life: armed in this turn, it is fresh, and its deadline still a duration. At the
+    // turn's end all fresh ones become young: a generation that counts from the same reading of the
+    // clock, of which only the shortest matters yet. Generations stand in a ring; when their place
+    // is needed again, those of their limits that are left are placed in the wheel. Most operations
+    // complete before that, and never touch it.
+
+    struct generation {
+        timer_node* first = nullptr;
+        ticks birth = 0;
+    };
+
+    void date_fresh() noexcept {
+        generation& place = young_[newest_ = (newest_ + 1) % generations];
+        if (place.first) [[unlikely]]
+            settle(place);
         read_clock();
-        while (timer_node* node = fresh_) {
+        place.birth = now_;
+        place.first = std::exchange(fresh_, nullptr);
+        place.first->link = &place.first;
+        const ticks bound = now_ + std::exchange(shortest_fresh_, longest);
+        if (bound < bound_) bound_ = bound;
+    }
+
+    CURFEW_COLD void settle(generation& old) noexcept {
+        timer_node* oldest_first = nullptr;  // the list begins with the newest
+        while (timer_node* node = old.first) {
             node->disarm();
-            node->deadline = saturating_add(now_, node->deadline);
+            node->link_to(oldest_first);
+        }
+        while (timer_node* node = oldest_first) {
+            node->disarm();
+            node->deadline = old.birth + node->deadline;
             wheel_.arm(*node);
         }
+    }
+
+    CURFEW_COLD void settle_young() noexcept {
+        for (generation& each : young_) settle(each);
     }
 
     void read_clock() noexcept {
@@ -371,8 +436,8 @@ private:
     void after_end(spawned_fiber& record) noexcept {
         record.has_ended = true;
         --live_;
-        if (record.joiner)
-            ready_.push(*record.joiner);
+        if (suspension* const joiner = record.joiner)
+            (joiner->owner->loop ? joiner->owner->loop : this)->make_ready(*joiner);
         else if (!record.has_handle)
             retire(record);
     }
@@ -381,7 +446,7 @@ private:
     /// kept for run().
     void retire(spawned_fiber& record) noexcept {
         if (record.promise && record.promise->exception && !record.reported)
-            failures_.push(record);
+            failures_.push(record), chores_ = true;
         else
             dispose(record);
     }
@@ -397,14 +462,17 @@ private:
         if (!record.has_ended) --live_;
         record.has_ended = true;
         unlink(record);
-        record.loop = nullptr;
         record.promise = nullptr;
+        record.dying = true;
         std::exchange(record.frame, nullptr).destroy();
+        record.dying = false;
+        record.loop = nullptr;
         if (!record.has_handle) delete &record;
     }
 
     void report_failure() {
         while (spawned_fiber* failed = failures_.pop()) {
+            if (failures_.any()) chores_ = true;  // for the next run
             const std::exception_ptr exception = failed->promise->exception;
             dispose(*failed);
             rethrow(exception);
@@ -413,11 +481,12 @@ private:
 
     /// With all tasks at their end, exceptions that wait for a join would never be seen.
     void report_unclaimed() {
-        for (spawned_fiber* each = fibers_; each; each = each->next_fiber) {
-            if (!each->promise->exception || each->reported || each->joiner) continue;
-            each->reported = true;
-            rethrow(each->promise->exception);
-        }
+        spawned_fiber* oldest = nullptr;  // the list begins with the newest
+        for (spawned_fiber* each = fibers_; each; each = each->next_fiber)
+            if (each->promise->exception && !each->reported && !each->joiner) oldest = each;
+        if (!oldest) return;
+        oldest->reported = true;
+        rethrow(oldest->promise->exception);
     }
 
     static void rethrow([[maybe_unused]] const std::exception_ptr& exception) {
@@ -481,6 +550,7 @@ private:
             while (*end) end = &(*end)->next_ended;
             *end = &record;
         }
+        bool any() const noexcept { return head_ != nullptr; }
         spawned_fiber* pop() noexcept {
             return head_ ? std::exchange(head_, head_->next_ended) : nullptr;
         }
@@ -494,12 +564,18 @@ private:
     ready_queue ready_;
     ready_queue deferred_;
     completions done_;
-    int share_ = fair_share;
+    bool chores_ = false;   // see do_chores
     std::size_t live_ = 0;  // spawned tasks that have not ended
     spawned_fiber* ended_ = nullptr;
     ticks now_;
     bool now_is_known_ = false;
-    timer_node* fresh_ = nullptr;  // armed in this turn; their deadline is still a duration
+    timer_node* fresh_ = nullptr;
+    ticks shortest_fresh_ = longest;
+    /// No limit expires before this. When it is that of a limit disarmed since, the loop wakes up
+    /// once for nothing.
+    ticks bound_ = endless;
+    unsigned newest_ = 0;
+    generation young_[generations];
     timer_wheel wheel_;
     spawned_fiber* fibers_ = nullptr;
     failure_queue failures_;
@@ -509,15 +585,5 @@ private:
     std::atomic<ready_node*> inbox_{nullptr};
     std::atomic<bool> stop_{false};
 };
-
-/// The fiber of a coroutine that awaits something. Coroutines that are not tasks have none of
-/// their own and are never cancelled.
-template <class Promise>
-fiber& fiber_of(std::coroutine_handle<Promise> coroutine) noexcept {
-    if (fiber* own = owner_of(coroutine)) return *own;
-    if (this_thread.running) return this_thread.running->outside();
-    static thread_local fiber nowhere;
-    return nowhere;
-}
 
 }  // namespace curfew::detail

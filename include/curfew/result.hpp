@@ -111,7 +111,7 @@ struct result_of {
     using type = result<T>;
 };
 template <class T>
-    requires is_result<T>
+requires is_result<T>
 struct result_of<T> {
     using type = T;
 };

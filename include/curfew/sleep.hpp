@@ -20,7 +20,6 @@ inline loop& loop_for(const fiber& self) noexcept {
 }
 
 /// A suspension that ends by itself or by cancellation.
-template <class Result>
 class pause : suspension {
 public:
     enum class kind { after, at, next_turn };
@@ -36,7 +35,7 @@ public:
         return begin(fiber_of(coroutine), coroutine);
     }
 
-    Result await_resume() const noexcept {
+    optional_result await_resume() const noexcept {
         if (!canceled_) return {};
         owner->notice();
         return errc::canceled;
@@ -45,8 +44,7 @@ public:
 private:
     struct timer : timer_node {
         pause* self = nullptr;
-        ticks time;
-        explicit timer(ticks t) noexcept : timer_node(&on_expiry), time(t) {}
+        explicit timer(ticks time) noexcept : timer_node(&on_expiry, time) {}
         static void on_expiry(timer_node& node) noexcept {
             pause& self = *static_cast<timer&>(node).self;
             self.end(false);
@@ -59,7 +57,7 @@ private:
         owner = &self;
         if (self.cancelled()) {
             canceled_ = true;
-            if (own.may_go_on()) return false;
+            if (!share_is_used_up()) return false;
             how_ = kind::next_turn;
         }
         self.waiting = this;
@@ -73,9 +71,9 @@ private:
         };
         timer_.self = this;
         if (how_ == kind::after)
-            own.arm_after(timer_, timer_.time);
+            own.arm_after(timer_);
         else
-            own.arm_at(timer_, timer_.time);
+            own.arm_at(timer_);
         return true;
     }
 
@@ -96,12 +94,11 @@ private:
 };
 
 /// What `sleep_for` and its kind return.
-template <class Result>
 class [[nodiscard("a sleep does nothing until it is awaited")]] pause_request {
 public:
-    using kind = typename pause<Result>::kind;
+    using kind = pause::kind;
     pause_request(kind how, ticks time) noexcept : how_(how), time_(time) {}
-    pause<Result> operator co_await() const noexcept { return pause<Result>(how_, time_); }
+    pause operator co_await() const noexcept { return pause(how_, time_); }
 
 private:
     kind how_;
@@ -111,23 +108,20 @@ private:
 }  // namespace detail
 
 /// Suspends the task for at least that long; with zero or less, until the loop's next turn.
-/// `canceled` when it was cut short.
+/// Yields a `result<>` that may be ignored: `canceled` when it was cut short.
 template <class Rep, class Period>
-detail::pause_request<result<>> sleep_for(std::chrono::duration<Rep, Period> time) noexcept {
-    return {detail::pause<result<>>::kind::after, detail::to_ticks(time)};
+detail::pause_request sleep_for(std::chrono::duration<Rep, Period> time) noexcept {
+    return {detail::pause::kind::after, detail::to_ticks(time)};
 }
 
 /// Suspends the task until `point` or a little later.
 template <class Duration>
-detail::pause_request<result<>> sleep_until(
-    std::chrono::time_point<clock, Duration> point) noexcept {
-    return {detail::pause<result<>>::kind::at, detail::to_ticks(point)};
+detail::pause_request sleep_until(std::chrono::time_point<clock, Duration> point) noexcept {
+    return {detail::pause::kind::at, detail::to_ticks(point)};
 }
 
 /// Lets everything else that is ready go first; with `io_context::poll`, ends this slice of the
 /// task. `canceled`, at once, in a cancelled task.
-inline detail::pause_request<optional_result> yield() noexcept {
-    return {detail::pause<optional_result>::kind::next_turn, 0};
-}
+inline detail::pause_request yield() noexcept { return {detail::pause::kind::next_turn, 0}; }
 
 }  // namespace curfew

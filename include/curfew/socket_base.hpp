@@ -1,14 +1,11 @@
 // What all sockets have in common: an owned descriptor, its options, and how it ends.
 #pragma once
 
-#include <cstdint>
-#include <span>
 #include <utility>
 
-#include "awaitable.hpp"
-#include "buffer.hpp"
 #include "io_context.hpp"
 #include "ip/endpoint.hpp"
+#include "requests.hpp"
 #include "result.hpp"
 
 namespace curfew {
@@ -111,7 +108,10 @@ protected:
         if (state_->is_open()) return {};
         if (family == ip::family::unspecified)
             return std::make_error_code(std::errc::invalid_argument);
-        return to_result(platform::open(family, state_->type, state_->handle));
+        native_handle_type handle = platform::invalid_socket;
+        const int error = platform::open(family, state_->type, handle);
+        if (!error) state_->loop->opened(*state_, handle);
+        return to_result(error);
     }
 
     static result<> to_result(int error) noexcept {
@@ -132,39 +132,6 @@ protected:
     result<bool> flag(platform::option which) const noexcept {
         const auto [ec, value] = get(which);
         return {ec, value != 0};
-    }
-
-    // The operations -------------------------------------------------------------------------
-
-    template <std::size_t Count>
-    operation_request<Count> request(operation_kind kind, readiness interest) const noexcept {
-        operation_request<Count> made;
-        made.socket = state_;
-        made.kind = kind;
-        made.interest = interest;
-        return made;
-    }
-
-    template <class Buffer, class... Source>
-    operation_request<sizeof...(Source)> request_of(operation_kind kind, readiness interest,
-                                                    Source&&... sources) const noexcept {
-        auto made = request<sizeof...(Source)>(kind, interest);
-        made.buffers = {Buffer(std::forward<Source>(sources))...};
-        return made;
-    }
-
-    template <class Buffer>
-    operation_request<0> request_of_list(operation_kind kind, readiness interest,
-                                         std::span<const Buffer> list) const noexcept {
-        static_assert(sizeof(Buffer) == sizeof(platform::buffer));
-        auto made = request<0>(kind, interest);
-        made.list = list.data();
-        made.list_size = list.size();
-        return made;
-    }
-
-    socket_operation<0, yield_nothing> wait_request(readiness what) const noexcept {
-        return socket_operation<0, yield_nothing>(request<0>(operation_kind::wait, what));
     }
 
     socket_state* state_ = nullptr;

@@ -1,8 +1,8 @@
 // Reading and writing a known number of bytes, over any stream.
 //
 // A stream is anything with `read_some` or `write_some` like tcp::socket's. Where a stream
-// can do the whole at once (`read_exactly`, `write_all` as members, as sockets do), that is used: one
-// operation, no coroutine frame.
+// can do the whole at once (`read_exactly`, `write_all` as members, as sockets do), that is used:
+// one operation, no coroutine frame.
 #pragma once
 
 #include <cstddef>
@@ -50,9 +50,10 @@ auto read_exactly(Stream& stream, Source&&... buffers) {
     if constexpr (requires { stream.read_exactly(std::forward<Source>(buffers)...); }) {
         return stream.read_exactly(std::forward<Source>(buffers)...);
     } else {
-        static_assert(sizeof...(Source) == 1 && (detail::buffer_source<Source, mutable_buffer> && ...),
-                      "curfew::read_exactly: expected a stream and a buffer of writable bytes (a span, "
-                      "array, vector or string); several buffers need a stream that takes several");
+        static_assert(
+            sizeof...(Source) == 1 && (detail::buffer_source<Source, mutable_buffer> && ...),
+            "curfew::read_exactly: expected a stream and a buffer of writable bytes (a span, "
+            "array, vector or string); several buffers need a stream that takes several");
         return detail::read_exactly_from(stream, mutable_buffer(std::forward<Source>(buffers)...));
     }
 }
@@ -64,9 +65,10 @@ auto write_all(Stream& stream, Source&&... buffers) {
     if constexpr (requires { stream.write_all(std::forward<Source>(buffers)...); }) {
         return stream.write_all(std::forward<Source>(buffers)...);
     } else {
-        static_assert(sizeof...(Source) == 1 && (detail::buffer_source<Source, const_buffer> && ...),
-                      "curfew::write_all: expected a stream and a buffer of bytes (a span, array, vector, "
-                      "string or literal); several buffers need a stream that takes several");
+        static_assert(
+            sizeof...(Source) == 1 && (detail::buffer_source<Source, const_buffer> && ...),
+            "curfew::write_all: expected a stream and a buffer of bytes (a span, array, vector, "
+            "string or literal); several buffers need a stream that takes several");
         return detail::write_all_to(stream, const_buffer(std::forward<Source>(buffers)...));
     }
 }

@@ -48,13 +48,20 @@ struct promise_base : recycled {
     }
 };
 
-/// The fiber that a coroutine belongs to; null for coroutines that are not the library's.
+/// The fiber of coroutines that are not the library's tasks; nobody cancels it.
+inline fiber& outside_fiber() noexcept {
+    if (this_thread.outside) return *this_thread.outside;
+    static thread_local fiber nowhere;
+    return nowhere;
+}
+
+/// The fiber that a coroutine belongs to.
 template <class Promise>
-fiber* owner_of(std::coroutine_handle<Promise> coroutine) noexcept {
+fiber& fiber_of(std::coroutine_handle<Promise> coroutine) noexcept {
     if constexpr (std::is_base_of_v<promise_base, Promise>)
-        return coroutine.promise().owner;
+        return *coroutine.promise().owner;
     else
-        return nullptr;
+        return outside_fiber();
 }
 
 template <class T>
@@ -73,7 +80,7 @@ struct promise final : promise_base {
     task<T> get_return_object() noexcept;
 
     template <class U = T>
-        requires std::convertible_to<U&&, T>
+    requires std::convertible_to<U&&, T>
     void return_value(U&& value) {
         ::new (static_cast<void*>(std::addressof(stored))) T(std::forward<U>(value));
         has_value = true;
@@ -125,7 +132,7 @@ public:
     using value_type = T;
 
     task() noexcept = default;
-    task(task&& other) noexcept : frame_(std::exchange(other.frame_, nullptr)) {}
+    task(task && other) noexcept : frame_(std::exchange(other.frame_, nullptr)) {}
     task& operator=(task&& other) noexcept {
         task moved(std::move(other));
         std::swap(frame_, moved.frame_);
@@ -142,7 +149,7 @@ public:
         template <class Promise>
         void await_suspend(std::coroutine_handle<Promise> parent) noexcept {
             auto& promise = frame_.promise();
-            promise.owner = detail::owner_of(parent);
+            promise.owner = &detail::fiber_of(parent);
             promise.continuation = parent;
             detail::transfer_to(frame_);
         }

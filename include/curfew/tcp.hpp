@@ -17,11 +17,22 @@ class acceptor;
 /// `errc::closed`. The buffers of an operation must live until it has ended.
 ///
 /// Cancellation, of every operation here: it ends with `canceled` (or `timed_out` under a limit)
-/// when the system has let go of its buffers; if it had moved any byte by then, with success and that
-/// count. The stream goes on where it stood.
+/// when the system has let go of its buffers; if it had moved any byte by then, with success and
+/// that count. The stream goes on where it stood.
 class socket : public detail::socket_base {
-    template <std::size_t Count>
-    using transfer = detail::socket_operation<Count, detail::yield_count>;
+    template <operation_kind Kind, bool Exact, class Buffer, class... Source>
+    auto transfer(Source&&... sources) const noexcept {
+        constexpr std::size_t count = sizeof...(Source);
+        return detail::socket_operation<detail::transfer_request<Kind, Exact, count>>(
+            {state_,
+             detail::buffers_of<count>::template from<Buffer>(std::forward<Source>(sources)...)});
+    }
+
+    template <operation_kind Kind, bool Exact, class Buffer>
+    auto transfer_list(std::span<const Buffer> list) const noexcept {
+        return detail::socket_operation<detail::transfer_request<Kind, Exact, 0>>(
+            {state_, detail::buffers_of<0>::from(list)});
+    }
 
 public:
     /// Belongs to nothing: every operation says `closed`.
@@ -43,61 +54,60 @@ public:
     /// Connects; opens the socket if it is closed. After an error, a limit or a cancellation the
     /// socket is closed, and `connect` may be tried again.
     auto connect(const ip::endpoint& to) noexcept {
-        auto made = request<0>(operation_kind::connect, writable);
-        made.address = to.raw();
-        made.has_address = true;
-        return detail::socket_operation<0, detail::yield_nothing>(made);
+        return detail::socket_operation<detail::connect_request>({state_, to});
     }
 
     /// Reads what is there, at least one byte; `eof` when the peer has ended the stream. Several
     /// buffers are filled one after the other.
     template <class... Source>
-        requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, mutable_buffer> && ...)
-    transfer<sizeof...(Source)> read_some(Source&&... buffers) noexcept {
-        return transfer<sizeof...(Source)>(request_of<mutable_buffer>(
-            operation_kind::read, readable, std::forward<Source>(buffers)...));
+    requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, mutable_buffer> &&
+                                        ...) auto read_some(Source&&... buffers) noexcept {
+        return transfer<operation_kind::read, false, mutable_buffer>(
+            std::forward<Source>(buffers)...);
     }
-    transfer<0> read_some(std::span<const mutable_buffer> list) noexcept {
-        return transfer<0>(request_of_list(operation_kind::read, readable, list));
+    auto read_some(std::span<const mutable_buffer> list) noexcept {
+        return transfer_list<operation_kind::read, false>(list);
     }
 
     /// Writes as much as fits, at least one byte.
     template <class... Source>
-        requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, const_buffer> && ...)
-    transfer<sizeof...(Source)> write_some(Source&&... buffers) noexcept {
-        return transfer<sizeof...(Source)>(request_of<const_buffer>(
-            operation_kind::write, writable, std::forward<Source>(buffers)...));
+    requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, const_buffer> &&
+                                        ...) auto write_some(Source&&... buffers) noexcept {
+        return transfer<operation_kind::write, false, const_buffer>(
+            std::forward<Source>(buffers)...);
     }
-    transfer<0> write_some(std::span<const const_buffer> list) noexcept {
-        return transfer<0>(request_of_list(operation_kind::write, writable, list));
+    auto write_some(std::span<const const_buffer> list) noexcept {
+        return transfer_list<operation_kind::write, false>(list);
     }
 
     /// Reads until the buffers are full. With an error, `eof` included, the value says how far it
     /// got.
     template <class... Source>
-        requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, mutable_buffer> && ...)
-    transfer<sizeof...(Source)> read_exactly(Source&&... buffers) noexcept {
-        return exact(request_of<mutable_buffer>(operation_kind::read, readable,
-                                                std::forward<Source>(buffers)...));
+    requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, mutable_buffer> &&
+                                        ...) auto read_exactly(Source&&... buffers) noexcept {
+        return transfer<operation_kind::read, true, mutable_buffer>(
+            std::forward<Source>(buffers)...);
     }
-    transfer<0> read_exactly(std::span<const mutable_buffer> list) noexcept {
-        return exact(request_of_list(operation_kind::read, readable, list));
+    auto read_exactly(std::span<const mutable_buffer> list) noexcept {
+        return transfer_list<operation_kind::read, true>(list);
     }
 
     /// Writes all of the buffers. With an error the value says how many bytes had gone out.
     template <class... Source>
-        requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, const_buffer> && ...)
-    transfer<sizeof...(Source)> write_all(Source&&... buffers) noexcept {
-        return exact(request_of<const_buffer>(operation_kind::write, writable,
-                                              std::forward<Source>(buffers)...));
+    requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, const_buffer> &&
+                                        ...) auto write_all(Source&&... buffers) noexcept {
+        return transfer<operation_kind::write, true, const_buffer>(
+            std::forward<Source>(buffers)...);
     }
-    transfer<0> write_all(std::span<const const_buffer> list) noexcept {
-        return exact(request_of_list(operation_kind::write, writable, list));
+    auto write_all(std::span<const const_buffer> list) noexcept {
+        return transfer_list<operation_kind::write, true>(list);
     }
 
     /// Waits until a read or write would not block (or would fail at once), without doing it.
     /// `readable | writable`: whichever comes first. It takes the place of a read or write.
-    auto wait(readiness what) noexcept { return wait_request(what); }
+    auto wait(readiness what) noexcept {
+        return detail::socket_operation<detail::wait_request>({{}, state_, what});
+    }
 
     /// Ends one direction or both: with `send` the peer reads the end of the stream.
     optional_result shutdown(shutdown_how how) noexcept {
@@ -121,12 +131,6 @@ private:
     friend class acceptor;
     socket(detail::loop& own, native_handle_type handle)
         : socket_base(own, platform::transport::stream, handle) {}
-
-    template <std::size_t Count>
-    static transfer<Count> exact(detail::operation_request<Count> made) noexcept {
-        made.exact = true;
-        return transfer<Count>(made);
-    }
 };
 
 struct listen_options {
@@ -138,6 +142,15 @@ struct listen_options {
 
 /// Takes in connections.
 class acceptor : public detail::socket_base {
+    struct accept_request : detail::request_of<operation_kind::accept> {
+        explicit accept_request(socket_state* on) noexcept : request_of{on} {}
+        void describe(operation&) const noexcept {}
+        static result<tcp::socket> yield(operation& op, std::error_code error) {
+            if (error) return error;
+            return tcp::socket(*op.socket->loop, op.accepted);
+        }
+    };
+
 public:
     acceptor() noexcept = default;
     explicit acceptor(io_context& context)
@@ -164,24 +177,16 @@ public:
     /// descriptor for it: it stays in the queue, for a later `accept`. Connections that
     /// died in the queue are passed over.
     auto accept() noexcept {
-        return detail::socket_operation<0, yield_socket>(request<0>(operation_kind::accept, readable));
+        return detail::socket_operation<accept_request>(accept_request(state_));
     }
 
 private:
     acceptor(detail::loop& own, native_handle_type handle)
         : socket_base(own, platform::transport::stream, handle) {}
 
-    struct yield_socket {
-        result<socket> operator()(operation& op, std::error_code error) const {
-            if (error) return error;
-            return socket(*op.socket->loop, op.accepted);
-        }
-    };
-
     int start_listening(const ip::endpoint& at, const listen_options& options) noexcept {
         const auto handle = state_->handle;
-        if (options.reuse_address)
-            platform::set_option(handle, platform::option::reuse_address, 1);
+        if (options.reuse_address) platform::set_option(handle, platform::option::reuse_address, 1);
         if (options.reuse_port)
             if (const int error = platform::set_option(handle, platform::option::reuse_port, 1))
                 return error;

@@ -15,26 +15,32 @@ namespace curfew {
 
 namespace detail {
 
-/// When a limit expires.
-struct limit_time {
-    ticks time;
-    bool relative;
+/// Whether a limit counts from when it is awaited, or is a point in time.
+enum class limit_kind : bool { duration, deadline };
 
-    void arm(loop& own, timer_node& node) const noexcept {
-        if (relative)
-            own.arm_after(node, time);
+/// The timer of a limit; what it limits is around it.
+template <limit_kind Kind>
+struct limit_timer : timer_node {
+    bool abort;
+
+    limit_timer(ticks time, on_timeout policy, void (*on_expiry)(timer_node&) noexcept) noexcept
+        : timer_node(on_expiry, time), abort(policy == on_timeout::close) {}
+
+    CURFEW_HOT void arm(loop& own) noexcept {
+        if constexpr (Kind == limit_kind::duration)
+            own.arm_after(*this);
         else
-            own.arm_at(node, time);
+            own.arm_at(*this);
     }
 };
 
 /// A limit on a bare operation: a timer beside it, no scope. Limits on limits nest the same way.
-template <class Inner>
-class limited_operation {
+template <class Inner, limit_kind Kind>
+class limited_operation : limit_timer<Kind> {
 public:
     template <class Awaitable>
-    limited_operation(const Awaitable& awaitable, limit_time when, on_timeout policy) noexcept
-        : inner_(awaitable.operator co_await()), timer_(*this, policy), when_(when) {}
+    limited_operation(const Awaitable& awaitable, ticks time, on_timeout policy) noexcept
+        : limit_timer<Kind>(time, policy, &on_expiry), inner_(awaitable.operator co_await()) {}
 
     operation& op() noexcept { return inner_.op(); }
 
@@ -43,31 +49,22 @@ public:
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> coroutine) noexcept {
         if (!inner_.await_suspend(coroutine)) return false;
-        if (op().progress == operation::state::pending) when_.arm(*op().socket->loop, timer_);
+        if (op().progress == operation::state::pending) [[likely]]
+            this->arm(*op().socket->loop);
         return true;
     }
 
-    auto await_resume() noexcept {
-        timer_.disarm();
-        return inner_.await_resume();
-    }
+    /// The timer is disarmed with this awaiter, at the end of the expression that awaits it; until
+    /// then it finds the operation complete.
+    auto await_resume() noexcept { return inner_.await_resume(); }
 
 private:
-    struct timer : timer_node {
-        limited_operation& self;
-        on_timeout policy;
-        timer(limited_operation& owner, on_timeout how) noexcept
-            : timer_node([](timer_node& node) noexcept {
-                  auto& limit = static_cast<timer&>(node);
-                  end_early(limit.self.op(), outcome::timed_out, limit.policy == on_timeout::close);
-              }),
-              self(owner),
-              policy(how) {}
-    };
+    static void on_expiry(timer_node& node) noexcept {
+        auto& self = static_cast<limited_operation&>(node);
+        end_early(self.op(), outcome::timed_out, self.abort);
+    }
 
     Inner inner_;
-    timer timer_;
-    limit_time when_;
 };
 
 /// Runs an awaitable in a cancel scope of its own.
@@ -84,6 +81,9 @@ public:
 
     template <class Promise>
     void enter(std::coroutine_handle<Promise> coroutine) noexcept {
+        static_assert(std::is_base_of_v<promise_base, Promise>,
+                      "curfew: limits on tasks, shielded and cancel_on are awaited in a "
+                      "curfew::task; other coroutine types have nothing that could be cancelled");
         self = &fiber_of(coroutine);
         self->enter(scope);
     }
@@ -106,8 +106,8 @@ private:
 };
 
 /// A limit on a task or any other awaitable: a cancel scope with a timer.
-template <class Awaitable>
-class limited_scope {
+template <class Awaitable, limit_kind Kind>
+class limited_scope : limit_timer<Kind> {
     using awaited = awaited_t<Awaitable>;
     static_assert(!std::is_reference_v<awaited>,
                   "curfew::with_timeout: the awaitable yields a reference, which a result cannot "
@@ -115,21 +115,21 @@ class limited_scope {
     using yielded = result_of_t<awaited>;
 
 public:
-    limited_scope(Awaitable&& awaitable, limit_time when, on_timeout policy)
-        : scoped_(static_cast<Awaitable&&>(awaitable)), timer_(scoped_, policy), when_(when) {}
+    limited_scope(Awaitable&& awaitable, ticks time, on_timeout policy)
+        : limit_timer<Kind>(time, policy, &on_expiry),
+          scoped_(static_cast<Awaitable&&>(awaitable)) {}
 
     bool await_ready() const noexcept { return false; }
 
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> coroutine) {
         scoped_.enter(coroutine);
-        if (!scoped_.self->loop) fatal("a limit outside a running io_context");
-        when_.arm(*scoped_.self->loop, timer_);
+        this->arm(*scoped_.self->loop);
         return scoped_.suspend(coroutine);
     }
 
     yielded await_resume() {
-        timer_.disarm();
+        this->disarm();
 #if CURFEW_EXCEPTIONS
         try {
             return take();
@@ -143,18 +143,10 @@ public:
     }
 
 private:
-    struct timer : timer_node {
-        scoped<Awaitable>& limited;
-        on_timeout policy;
-        timer(scoped<Awaitable>& what, on_timeout how) noexcept
-            : timer_node([](timer_node& node) noexcept {
-                  auto& limit = static_cast<timer&>(node);
-                  limit.limited.self->cancel(limit.limited.scope,
-                                             limit.policy == on_timeout::close);
-              }),
-              limited(what),
-              policy(how) {}
-    };
+    static void on_expiry(timer_node& node) noexcept {
+        auto& self = static_cast<limited_scope&>(node);
+        self.scoped_.self->cancel(self.scoped_.scope, self.abort);
+    }
 
     /// The limit has cut something short, and not merely passed while the last step completed.
     bool expired() const noexcept { return scoped_.scope.origin && scoped_.scope.noticed; }
@@ -175,8 +167,6 @@ private:
     }
 
     scoped<Awaitable> scoped_;
-    timer timer_;
-    limit_time when_;
 };
 
 template <class Awaitable>
@@ -199,38 +189,38 @@ private:
 };
 
 /// What with_timeout returns: the awaitable, held until it is awaited.
-template <class Awaitable>
+template <class Awaitable, limit_kind Kind>
 class [[nodiscard("a limit does nothing until it is awaited")]] limited {
+    using inner = awaiter_of_t<Awaitable>;
+
 public:
     using awaiter =
-        typename std::conditional_t<holds_operation<awaiter_of_t<Awaitable>>,
-                                    std::type_identity<limited_operation<awaiter_of_t<Awaitable>>>,
-                                    std::type_identity<limited_scope<Awaitable>>>::type;
+        typename std::conditional_t<holds_operation<inner>,
+                                    std::type_identity<limited_operation<inner, Kind>>,
+                                    std::type_identity<limited_scope<Awaitable, Kind>>>::type;
 
-    limited(Awaitable&& awaitable, limit_time when, on_timeout policy)
-        : awaitable_(static_cast<Awaitable&&>(awaitable)), when_(when), policy_(policy) {}
+    limited(Awaitable && awaitable, ticks time, on_timeout policy)
+        : awaitable_(static_cast<Awaitable&&>(awaitable)), time_(time), policy_(policy) {}
 
-    awaiter operator co_await() && {
-        return awaiter(static_cast<Awaitable&&>(awaitable_), when_, policy_);
+    awaiter operator co_await()&& {
+        return awaiter(static_cast<Awaitable&&>(awaitable_), time_, policy_);
     }
-    awaiter operator co_await() const&
-        requires holds_operation<awaiter_of_t<Awaitable>>
-    {
-        return awaiter(awaitable_, when_, policy_);
+    awaiter operator co_await() const& requires holds_operation<inner> {
+        return awaiter(awaitable_, time_, policy_);
     }
 
 private:
     Awaitable awaitable_;  // a reference if it was given as an lvalue
-    limit_time when_;
+    ticks time_;
     on_timeout policy_;
 };
 
 template <class Awaitable>
 class [[nodiscard("a shield does nothing until it is awaited")]] shielded_request {
 public:
-    explicit shielded_request(Awaitable&& awaitable)
+    explicit shielded_request(Awaitable && awaitable)
         : awaitable_(static_cast<Awaitable&&>(awaitable)) {}
-    shield<Awaitable> operator co_await() && {
+    shield<Awaitable> operator co_await()&& {
         return shield<Awaitable>(static_cast<Awaitable&&>(awaitable_));
     }
 
@@ -270,8 +260,8 @@ template <class Awaitable, class Rep, class Period>
 auto with_timeout(Awaitable&& awaitable, std::chrono::duration<Rep, Period> time,
                   on_timeout policy = on_timeout::cancel) {
     static_assert(detail::checked_awaitable<Awaitable>);
-    return detail::limited<Awaitable>(static_cast<Awaitable&&>(awaitable),
-                                      {detail::to_ticks(time), true}, policy);
+    return detail::limited<Awaitable, detail::limit_kind::duration>(
+        static_cast<Awaitable&&>(awaitable), detail::to_ticks(time), policy);
 }
 
 /// Limits `awaitable` to a point in time; otherwise like `with_timeout`.
@@ -279,8 +269,8 @@ template <class Awaitable, class Duration>
 auto with_deadline(Awaitable&& awaitable, std::chrono::time_point<clock, Duration> deadline,
                    on_timeout policy = on_timeout::cancel) {
     static_assert(detail::checked_awaitable<Awaitable>);
-    return detail::limited<Awaitable>(static_cast<Awaitable&&>(awaitable),
-                                      {detail::to_ticks(deadline), false}, policy);
+    return detail::limited<Awaitable, detail::limit_kind::deadline>(
+        static_cast<Awaitable&&>(awaitable), detail::to_ticks(deadline), policy);
 }
 
 /// Awaits `awaitable` out of reach of the cancellations and limits around it, so that clean-up can

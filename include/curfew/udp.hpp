@@ -14,9 +14,6 @@ namespace curfew::udp {
 /// the operation has ended. Cancellation: no datagram is lost by it; the operation ends with
 /// `canceled` or `timed_out`, or with success if it had completed.
 class socket : public detail::socket_base {
-    template <std::size_t Count>
-    using transfer = detail::socket_operation<Count, detail::yield_count>;
-
 public:
     /// Belongs to nothing: every operation says `closed`.
     socket() noexcept = default;
@@ -45,45 +42,44 @@ public:
         return to_result(platform::connect(state_->handle, to.raw()));
     }
 
-    /// Sends one datagram. Opens the socket if it is closed.
+    /// Sends one datagram. A socket that was never open is opened, and bound to a port of the
+    /// system's choice.
     template <class Source>
-        requires detail::buffer_source<Source, const_buffer>
-    transfer<1> send_to(Source&& buffer, const ip::endpoint& receiver) noexcept {
-        auto made = request_of<const_buffer>(operation_kind::send_to, writable,
-                                             std::forward<Source>(buffer));
-        made.address = receiver.raw();
-        made.has_address = true;
-        return transfer<1>(made);
+    requires detail::buffer_source<Source, const_buffer>
+    auto send_to(Source&& buffer, const ip::endpoint& receiver) noexcept {
+        if (state_ && !state_->was_open) (void)open_handle(receiver.family());
+        return detail::socket_operation<detail::send_request<1>>(
+            {state_, buffers<const_buffer>(std::forward<Source>(buffer)), receiver});
     }
 
     /// Receives one datagram; `sender` says where it came from.
     template <class Source>
-        requires detail::buffer_source<Source, mutable_buffer>
-    transfer<1> receive_from(Source&& buffer, ip::endpoint& sender) noexcept {
-        auto made = request_of<mutable_buffer>(operation_kind::receive_from, readable,
-                                               std::forward<Source>(buffer));
-        made.sender = &sender.raw();
-        return transfer<1>(made);
+    requires detail::buffer_source<Source, mutable_buffer>
+    auto receive_from(Source&& buffer, ip::endpoint& sender) noexcept {
+        return detail::socket_operation<detail::receive_request<1>>(
+            {state_, buffers<mutable_buffer>(std::forward<Source>(buffer)), &sender.raw()});
     }
 
     /// Sends one datagram, gathered from the buffers, to the connected peer.
     template <class... Source>
-        requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, const_buffer> && ...)
-    transfer<sizeof...(Source)> send(Source&&... buffers) noexcept {
-        return transfer<sizeof...(Source)>(request_of<const_buffer>(
-            operation_kind::send_to, writable, std::forward<Source>(buffers)...));
+    requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, const_buffer> &&
+                                        ...) auto send(Source&&... sources) noexcept {
+        return detail::socket_operation<detail::send_request<sizeof...(Source)>>(
+            {state_, buffers<const_buffer>(std::forward<Source>(sources)...)});
     }
 
     /// Receives one datagram, scattered over the buffers, from the connected peer.
     template <class... Source>
-        requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, mutable_buffer> && ...)
-    transfer<sizeof...(Source)> receive(Source&&... buffers) noexcept {
-        return transfer<sizeof...(Source)>(request_of<mutable_buffer>(
-            operation_kind::receive_from, readable, std::forward<Source>(buffers)...));
+    requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, mutable_buffer> &&
+                                        ...) auto receive(Source&&... sources) noexcept {
+        return detail::socket_operation<detail::receive_request<sizeof...(Source)>>(
+            {state_, buffers<mutable_buffer>(std::forward<Source>(sources)...)});
     }
 
     /// Waits until a receive or send would not block, without doing it.
-    auto wait(readiness what) noexcept { return wait_request(what); }
+    auto wait(readiness what) noexcept {
+        return detail::socket_operation<detail::wait_request>({{}, state_, what});
+    }
 
     /// The peer chosen by `connect`.
     ip::endpoint remote_endpoint() const noexcept {
@@ -95,6 +91,12 @@ public:
     result<bool> broadcast() const noexcept { return flag(platform::option::broadcast); }
 
 private:
+    template <class Buffer, class... Source>
+    static auto buffers(Source&&... sources) noexcept {
+        return detail::buffers_of<sizeof...(Source)>::template from<Buffer>(
+            std::forward<Source>(sources)...);
+    }
+
     socket(detail::loop& own, native_handle_type handle)
         : socket_base(own, platform::transport::datagram, handle) {}
 };

@@ -65,8 +65,8 @@ TEST_CASE("what completes between the coroutines and the deadlines is reaped fir
     own.ctx.block_on([](io_context& ctx, command_reactor& reactor) -> task<> {
         auto socket = open_socket(ctx);
         std::array<char, 4> buffer;
-        // The coroutine computes past its limit in the turn that arms it; the completion comes with the
-        // look at the system that precedes the limit.
+        // The coroutine computes past its limit in the turn that arms it; the completion comes with
+        // the look at the system that precedes the limit.
         ctx.post([&reactor] {
             std::this_thread::sleep_for(3ms);
             reactor.in_wait = [](command_reactor& self, completions& done) {
@@ -87,12 +87,12 @@ TEST_CASE("the coroutine resumes only when the reactor has let go of the buffer"
             auto socket = open_socket(ctx);
             std::array<char, 4> buffer;
             bool resumed = false;
-            auto read = ctx.spawn(
-                [](tcp::socket& s, std::span<char> b, on_timeout p, bool& flag) -> task<result<std::size_t>> {
-                    auto own_result = co_await with_timeout(s.read_some(b), 1ms, p);
-                    flag = true;
-                    co_return own_result;
-                }(socket, buffer, how, resumed));
+            auto read = ctx.spawn([](tcp::socket& s, std::span<char> b, on_timeout p,
+                                     bool& flag) -> task<result<std::size_t>> {
+                auto own_result = co_await with_timeout(s.read_some(b), 1ms, p);
+                flag = true;
+                co_return own_result;
+            }(socket, buffer, how, resumed));
             (void)co_await sleep_for(20ms);
             REQUIRE(reactor.cancelled.size() == 1);
             CHECK_FALSE(resumed);

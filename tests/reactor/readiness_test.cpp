@@ -31,9 +31,8 @@ REACTOR_TEST("a short read followed by the end of the stream: the end is not mis
             std::array<char, 64> buffer;
             // The first read parks, so that its event tells of the bytes and of the end at once.
             ctx.post([&peer = server] {
-                const platform::buffer bytes{const_cast<std::byte*>(
-                                                 reinterpret_cast<const std::byte*>("abc")),
-                                             3};
+                const platform::buffer bytes{
+                    const_cast<std::byte*>(reinterpret_cast<const std::byte*>("abc")), 3};
                 CHECK(platform::send(peer.native_handle(), &bytes, 1, 0).count == 3);
                 peer.shutdown(shutdown_how::send);
             });
@@ -123,8 +122,7 @@ REACTOR_TEST("a wait for both directions takes the place of a read and of a writ
     run(kind, [&](io_context& ctx) -> task<> {
         auto [client, server] = co_await test::connect(ctx);
         std::string fill(1 << 20, 'x');
-        while ((co_await with_timeout(client.write_some(fill), 0s)).ok()) {
-        }
+        while ((co_await with_timeout(client.write_some(fill), 0s)).ok()) {}
         auto both = ctx.spawn([](tcp::socket& socket) -> task<result<>> {
             co_return co_await socket.wait(readable | writable);
         }(client));
@@ -166,8 +164,8 @@ REACTOR_TEST("out of descriptors, accept says so, and goes on when some are free
 }
 
 REACTOR_TEST("a timer signal every 100 us disturbs nothing") {
-    struct sigaction action{};
-    struct sigaction before{};
+    struct sigaction action {};
+    struct sigaction before {};
     action.sa_handler = [](int) {};
     ::sigaction(SIGALRM, &action, &before);  // without SA_RESTART: calls are interrupted
     itimerval storm{};

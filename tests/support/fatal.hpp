@@ -18,7 +18,7 @@
 namespace test {
 
 struct death {
-    int signal = 0;  // that ended the child; 0: it lived on
+    int signal = 0;    // that ended the child; 0: it lived on
     std::string said;  // on stderr
 };
 
@@ -32,7 +32,8 @@ death death_of(Function function) {
     if (child == 0) {
         const rlimit no_core{0, 0};
         ::setrlimit(RLIMIT_CORE, &no_core);
-        std::signal(SIGABRT, SIG_DFL);  // not doctest's, which would report a failure
+        for (const int each : {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE})
+            std::signal(each, SIG_DFL);  // not doctest's, which would report a failure
         ::dup2(ends[1], 2);
         ::close(ends[0]);
         function();

@@ -9,7 +9,8 @@
 
 namespace test {
 
-/// Begins at once, belongs to nobody, frees itself at its end. What leaves it goes to who resumed it.
+/// Begins at once, belongs to nobody, frees itself at its end. What leaves it goes to who resumed
+/// it, and leaves the frame behind.
 struct detached {
     struct promise_type {
         detached get_return_object() const noexcept { return {}; }
@@ -30,8 +31,8 @@ public:
 
         struct final_awaiter {
             bool await_ready() const noexcept { return false; }
-            std::coroutine_handle<> await_suspend(
-                std::coroutine_handle<promise_type> ended) const noexcept {
+            std::coroutine_handle<>
+            await_suspend(std::coroutine_handle<promise_type> ended) const noexcept {
                 return ended.promise().continuation;
             }
             void await_resume() const noexcept {}

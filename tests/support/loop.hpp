@@ -13,16 +13,15 @@ namespace test {
 using namespace curfew;
 using namespace std::chrono_literals;
 
-/// Runs `body(ctx)`, a coroutine, on a context of its own. An exception that escapes fails the test.
+/// Runs `body(ctx)`, a coroutine, on a context of its own. An exception that escapes fails the
+/// test.
 template <class Body>
 void run(reactor_kind kind, Body body) {
     io_context ctx(kind);
     ctx.block_on(body(ctx));
 }
 
-inline ip::endpoint any_port() {
-    return {ip::address::loopback_v4(), 0};
-}
+inline ip::endpoint any_port() { return {ip::address::loopback_v4(), 0}; }
 
 struct connection {
     tcp::socket client;

@@ -101,7 +101,8 @@ class blocking_listener {
 public:
     blocking_listener() : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
         const auto address = loopback(0);
-        REQUIRE(::bind(socket_.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+        REQUIRE(::bind(socket_.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address) ==
+                0);
         REQUIRE(::listen(socket_.fd(), 128) == 0);
     }
 
@@ -123,7 +124,8 @@ private:
 inline blocking_socket blocking_connect(const curfew::ip::endpoint& to) {
     blocking_socket socket(::socket(AF_INET, SOCK_STREAM, 0));
     const auto address = loopback(to.port());
-    REQUIRE(::connect(socket.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+    REQUIRE(::connect(socket.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address) ==
+            0);
     return socket;
 }
 

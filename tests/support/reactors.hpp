@@ -24,13 +24,13 @@ inline std::vector<curfew::reactor_kind> reactors() {
 
 /// A test case that is run on every reactor; its body knows which one as `kind`.
 #define REACTOR_TEST(name) REACTOR_TEST_IMPL(DOCTEST_ANONYMOUS(reactor_test_), name)
-#define REACTOR_TEST_IMPL(function, name)                  \
-    static void function(curfew::reactor_kind kind);       \
-    TEST_CASE(name) {                                      \
-        REQUIRE_FALSE(test::reactors().empty());           \
-        for (const auto each : test::reactors()) {         \
-            INFO("reactor: ", curfew::to_string(each));    \
-            function(each);                                \
-        }                                                  \
-    }                                                      \
+#define REACTOR_TEST_IMPL(function, name)                                                          \
+    static void function(curfew::reactor_kind kind);                                               \
+    TEST_CASE(name) {                                                                              \
+        REQUIRE_FALSE(test::reactors().empty());                                                   \
+        for (const auto each : test::reactors()) {                                                 \
+            INFO("reactor: ", curfew::to_string(each));                                            \
+            function(each);                                                                        \
+        }                                                                                          \
+    }                                                                                              \
     static void function(curfew::reactor_kind kind)

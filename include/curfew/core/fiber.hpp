@@ -35,8 +35,8 @@ struct cancel_scope {
 }  // namespace detail
 
 struct fiber {
-    detail::cancel_scope* scope = &root;      // the innermost
-    detail::suspension* waiting = nullptr;    // null while it runs or is ready to
+    detail::cancel_scope* scope = &root;    // the innermost
+    detail::suspension* waiting = nullptr;  // null while it runs or is ready to
     detail::loop* loop = nullptr;
     void (*ended)(fiber&) noexcept = nullptr;  // its first coroutine has come to its end
     detail::cancel_scope root;

@@ -1,5 +1,6 @@
 // The one kind of operation that all reactors speak: started once, pending at most once, completed
-// once. It is a plain record inside an awaiter, so inside the frame of the coroutine that awaits it.
+// once. It is a plain record inside an awaiter, so inside the frame of the coroutine that awaits
+// it.
 #pragma once
 
 #include <cstddef>
@@ -54,21 +55,41 @@ enum class outcome : std::uint8_t {
 /// moves, and lives until no operation is pending on it.
 struct socket_state {
     detail::loop* loop = nullptr;  // null once the context is gone
-    socket_state* next = nullptr;   // the context's list of all sockets
+    socket_state* next = nullptr;  // the context's list of all sockets
     socket_state** link = nullptr;
     platform::socket_handle handle = platform::invalid_socket;
     platform::transport type = platform::transport::stream;
+    bool was_open = false;  // it has had a handle
     /// A cancelled write left an unknown part of its bytes in the stream: all later ones fail.
     bool write_broken = false;
 
     operation* reader = nullptr;  // the pending operation of each direction
     operation* writer = nullptr;
 
-    // The reactor's own marks; zero in a new socket.
-    std::uint8_t marks = 0;
-    std::uint32_t slot = 0;
+    /// Directions in which a non-blocking try is worth its system call, as far as the reactor knows
+    /// (bits of `readiness`). None while the socket is closed or an operation is pending in that
+    /// direction; a reactor that is better off without tries sets none.
+    std::uint8_t worth_trying = 0;
+    /// Reads that fall short do not mean that nothing is left: the end of the stream, an error or
+    /// urgent data may stand behind, and their event has been seen already.
+    bool more_behind = false;
+    /// The reactor's word that it will look at `reader` and `writer` whenever the socket may be
+    /// ready, until the handle is gone: operations that have to wait need no `start`.
+    bool watched = false;
+
+    std::uint32_t slot = 0;  // the reactor's own; zero in a new socket
 
     bool is_open() const noexcept { return handle != platform::invalid_socket; }
+
+    bool may_try(readiness directions) const noexcept {
+        return (worth_trying & static_cast<unsigned>(directions)) != 0;
+    }
+    void set_worth_trying(readiness directions) noexcept {
+        worth_trying = static_cast<std::uint8_t>(worth_trying | static_cast<unsigned>(directions));
+    }
+    void set_dry(readiness directions) noexcept {
+        worth_trying = static_cast<std::uint8_t>(worth_trying & ~static_cast<unsigned>(directions));
+    }
 };
 
 namespace detail {
@@ -78,7 +99,7 @@ struct suspension : ready_node {
     /// Asks for the end of the wait: the fiber's innermost scope, or one around it, is cancelled.
     /// With `abort`, a pending socket operation's socket is aborted. May complete the suspension
     /// at once, never resumes it, and does nothing when it has completed already.
-    void (*interrupt)(suspension&, bool abort) noexcept = nullptr;
+    void (*interrupt)(suspension&, bool abort) noexcept;
     bool is_operation = false;
 };
 
@@ -92,25 +113,29 @@ struct operation : detail::suspension {
     std::size_t buffer_count = 0;
     std::size_t offset = 0;  // done of buffers[0]
     std::size_t transferred = 0;
-    platform::socket_address* address = nullptr;  // connect, receive_from, send_to; may be null
-    platform::socket_handle accepted = platform::invalid_socket;
-    int error = 0;  // with outcome::system
-    operation_kind kind = operation_kind::read;
-    readiness interest = readiness::readable;
+    // Not set where they do not matter:
+    platform::socket_address* address;  // connect, receive_from, send_to; may be null
+    platform::socket_handle accepted;   // accept, with success
+    int error;                          // with outcome::system
+    operation_kind kind;
+    readiness interest;
     bool exact = false;  // read or write: go on until the buffers are full or empty
     state progress = state::idle;
     outcome result = outcome::success;
     /// Why it was asked to end, set before anything else happens; `success`: it was not.
     outcome reason = outcome::success;
 
-    operation() = default;
+    operation(operation_kind what, readiness directions, socket_state* on) noexcept
+        : socket(on), kind(what), interest(directions) {
+        is_operation = true;
+    }
     operation(const operation&) = delete;
     operation& operator=(const operation&) = delete;
     ~operation() { CURFEW_ASSERT(progress != state::pending); }
 
     bool waits_for(readiness direction) const noexcept { return interest & direction; }
 
-    /// Bytes that the current buffers still hold or take.
+    /// True if the buffers that are left have no room, or no bytes, at all.
     bool wants_nothing() const noexcept {
         for (std::size_t i = 0; i < buffer_count; ++i)
             if (buffers[i].size != (i == 0 ? offset : 0)) return false;
@@ -135,11 +160,9 @@ struct operation : detail::suspension {
     void finish(outcome how, int system_error = 0) noexcept {
         CURFEW_ASSERT(progress != state::complete);
         progress = state::complete;
-        if (how != outcome::success && reason != outcome::success)
-            how = reason;
-        else
-            error = system_error;
-        result = how;
+        if (how == outcome::success) return;
+        result = reason != outcome::success ? reason : how;
+        error = system_error;
     }
 };
 
@@ -155,6 +178,13 @@ public:
         socket_state& socket = *op.socket;
         if (socket.reader == &op) socket.reader = nullptr;
         if (socket.writer == &op) socket.writer = nullptr;
+        ready_.push(op);
+    }
+
+    /// The same for a `read` that was pending.
+    void push_read(operation& op) noexcept {
+        CURFEW_ASSERT(op.progress == operation::state::complete && op.socket->reader == &op);
+        op.socket->reader = nullptr;
         ready_.push(op);
     }
 

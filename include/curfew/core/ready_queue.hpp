@@ -11,9 +11,9 @@ namespace detail {
 
 /// What can be queued: a suspended coroutine of a fiber, or (with no coroutine) a function.
 struct ready_node {
-    ready_node* next = nullptr;
+    ready_node* next;
     std::coroutine_handle<> waiter;
-    fiber* owner = nullptr;
+    fiber* owner;
 };
 
 class ready_queue {
@@ -41,7 +41,8 @@ public:
 
     /// Puts all of `other` at the end.
     void append(ready_queue& other) noexcept {
-        if (other.empty()) return;
+        if (other.empty()) [[likely]]
+            return;
         *end_ = other.head_;
         end_ = other.end_;
         other.head_ = nullptr;

@@ -16,42 +16,42 @@ namespace detail {
 
 using ticks = std::int64_t;  // nanoseconds
 inline constexpr ticks endless = std::numeric_limits<ticks>::max();
+/// The longest duration, 146 years: it can be added to any time of the clock.
+inline constexpr ticks longest = endless / 2;
 
-/// Nanoseconds of any duration: rounded up, so that a limit is never early; what is too long to
-/// say is endless, what is negative is nothing.
+/// Nanoseconds of any duration: rounded up, so that a limit is never early; what is negative is
+/// nothing, what is too long is `most`.
 template <class Rep, class Period>
-constexpr ticks to_ticks(std::chrono::duration<Rep, Period> time) noexcept {
+constexpr ticks to_ticks(std::chrono::duration<Rep, Period> time, ticks most = longest) noexcept {
     using scale = std::ratio_divide<Period, std::nano>;
     if (!(time.count() > Rep(0))) return 0;
     if constexpr (std::is_integral_v<Rep> && scale::den == 1) {
-        if (static_cast<std::uintmax_t>(time.count()) > static_cast<std::uintmax_t>(endless / scale::num))
-            return endless;
+        if (static_cast<std::uintmax_t>(time.count()) >
+            static_cast<std::uintmax_t>(most / scale::num))
+            return most;
         return static_cast<ticks>(time.count()) * scale::num;
     } else {
         const auto exact = static_cast<long double>(time.count()) * scale::num / scale::den;
-        if (exact >= static_cast<long double>(endless)) return endless;
+        if (exact >= static_cast<long double>(most)) return most;
         const auto whole = static_cast<ticks>(exact);
         return static_cast<long double>(whole) < exact ? whole + 1 : whole;
     }
 }
 
-/// `b` must not be negative.
-constexpr ticks saturating_add(ticks a, ticks b) noexcept {
-    return a > endless - b ? endless : a + b;
-}
-
 inline ticks ticks_now() noexcept {
-    return std::chrono::duration_cast<std::chrono::nanoseconds>(clock::now().time_since_epoch()).count();
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(clock::now().time_since_epoch())
+        .count();
 }
 
 /// Ticks of a point in time; points before the clock's epoch are long past, and stay so.
 template <class Duration>
 constexpr ticks to_ticks(std::chrono::time_point<clock, Duration> point) noexcept {
-    return to_ticks(point.time_since_epoch());
+    return to_ticks(point.time_since_epoch(), endless);
 }
 
 constexpr clock::time_point to_time_point(ticks t) noexcept {
-    return clock::time_point(std::chrono::duration_cast<clock::duration>(std::chrono::nanoseconds(t)));
+    return clock::time_point(
+        std::chrono::duration_cast<clock::duration>(std::chrono::nanoseconds(t)));
 }
 
 }  // namespace detail

@@ -18,13 +18,13 @@ namespace curfew::detail {
 
 /// What is armed. It unlinks itself when it is destroyed.
 struct timer_node {
-    timer_node* next = nullptr;
+    timer_node* next;
     timer_node** link = nullptr;  // what points at this node; null while it is not armed
-    ticks deadline = 0;
-    void (*expired)(timer_node&) noexcept = nullptr;
+    ticks deadline;
+    void (*expired)(timer_node&) noexcept;
 
-    timer_node() = default;
-    explicit timer_node(void (*on_expiry)(timer_node&) noexcept) noexcept : expired(on_expiry) {}
+    explicit timer_node(void (*on_expiry)(timer_node&) noexcept, ticks when = 0) noexcept
+        : deadline(when), expired(on_expiry) {}
     timer_node(const timer_node&) = delete;
     timer_node& operator=(const timer_node&) = delete;
     ~timer_node() { disarm(); }
@@ -74,8 +74,7 @@ public:
     void expire(ticks now) noexcept {
         if (now < bound_) return;
         timer_node* due = nullptr;
-        while (collect(now, due)) {
-        }
+        while (collect(now, due)) {}
         due = sorted(due);
         if (due) due->link = &due;
         // Nodes disarmed by an `expired` leave this list like any other.
@@ -98,9 +97,9 @@ public:
 private:
     using unit = std::uint64_t;
     static constexpr int unit_bits = 16;
-    static constexpr int digit_bits = 6;
-    static constexpr int width = 1 << digit_bits;
-    static constexpr int levels = 8;  // 16 + 8 * 6 = 64 bits: every deadline has its place
+    static constexpr unsigned digit_bits = 6;
+    static constexpr unsigned width = 1 << digit_bits;
+    static constexpr unsigned levels = 8;  // 16 + 8 * 6 = 64 bits: every deadline has its place
 
     struct slot {
         timer_node* head = nullptr;
@@ -110,7 +109,7 @@ private:
     struct position {
         slot* where;
         unit start;  // the first unit that the slot stands for
-        int level;
+        unsigned level;
     };
 
     static unit unit_of(ticks time) noexcept { return static_cast<unit>(time) >> unit_bits; }
@@ -119,7 +118,8 @@ private:
         unit at = unit_of(node.deadline);
         if (at < base_) at = base_;
         const unit difference = at ^ base_;
-        const int level = (63 - std::countl_zero(difference | 1)) / digit_bits;
+        const auto level =
+            static_cast<unsigned>(63 - std::countl_zero(difference | 1)) / digit_bits;
         const auto digit = static_cast<unsigned>(at >> (level * digit_bits)) % width;
         slot& to = slots_[level][digit];
         if (!to.head || node.deadline < to.least) to.least = node.deadline;
@@ -132,15 +132,15 @@ private:
     /// leaves its slot marked, which spares it finding the slot; marks of empty slots end here.
     position find_first() noexcept {
         while (used_levels_) {
-            const int level = std::countr_zero(used_levels_);
+            const auto level = static_cast<unsigned>(std::countr_zero(used_levels_));
             std::uint64_t& used = used_slots_[level];
             while (used) {
-                const int digit = std::countr_zero(used);
+                const auto digit = static_cast<unsigned>(std::countr_zero(used));
                 slot& found = slots_[level][digit];
                 if (found.head) {
-                    const int shift = level * digit_bits;
+                    const unsigned shift = level * digit_bits;
                     const unit above = (base_ >> shift) & ~unit{width - 1};
-                    return {&found, (above | static_cast<unit>(digit)) << shift, level};
+                    return {&found, (above | digit) << shift, level};
                 }
                 used &= used - 1;
             }

@@ -8,6 +8,10 @@
 #include <coroutine>
 #include <utility>
 
+namespace curfew {
+struct fiber;
+}
+
 namespace curfew::detail {
 
 class loop;
@@ -15,24 +19,37 @@ class loop;
 /// What a thread is doing.
 struct thread_state {
     loop* running = nullptr;       // the loop that runs in this thread
+    fiber* outside = nullptr;      // that loop's fiber for coroutines that are not the library's
     std::coroutine_handle<> next;  // who goes on when the current coroutine has returned
     bool on_trampoline = false;    // somebody will look at `next`
+    int share = 0;                 // completions at once that the coroutine has left
 };
 
 inline thread_local constinit thread_state this_thread{};
 
-/// Resumes a coroutine, and then whoever it passes control on to.
-inline void run_coroutine(std::coroutine_handle<> coroutine) {
-    thread_state& state = this_thread;
-    const thread_state outer = state;
-    state.on_trampoline = true;
+/// Called for each operation that completes without suspending. True: the coroutine has had its
+/// share of the turn and must give way, so that a socket that is always ready starves nobody.
+inline bool share_is_used_up() noexcept { return --this_thread.share <= 0; }
+
+/// Resumes a coroutine, and then whoever it passes control on to. `state` is this thread's, and its
+/// `on_trampoline` is set.
+inline void run_chain(thread_state& state, std::coroutine_handle<> coroutine) {
     do {
-        state.next = nullptr;
         coroutine.resume();
-        coroutine = state.next;
+        coroutine = std::exchange(state.next, nullptr);
     } while (coroutine);
-    state.next = outer.next;
-    state.on_trampoline = outer.on_trampoline;
+}
+
+/// The same from anywhere, without disturbing a chain that is under way.
+inline void run_coroutine(std::coroutine_handle<> coroutine) {
+    struct restorer {
+        thread_state& state;
+        thread_state outer;
+        ~restorer() { state = outer; }  // also when a coroutine of another library throws
+    } const inner{this_thread, this_thread};
+    inner.state.next = nullptr;
+    inner.state.on_trampoline = true;
+    run_chain(inner.state, coroutine);
 }
 
 /// Passes control on to `coroutine`. To be called last in `await_suspend`.

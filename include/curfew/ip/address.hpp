@@ -17,7 +17,7 @@ using platform::family;
 /// An IPv4 or IPv6 address, or none (the default, `is_unspecified()` too).
 class address {
 public:
-    using v4_bytes = std::array<std::uint8_t, 4>;   // in network order
+    using v4_bytes = std::array<std::uint8_t, 4>;  // in network order
     using v6_bytes = std::array<std::uint8_t, 16>;
 
     address() = default;
@@ -96,15 +96,18 @@ namespace detail {
 
 /// Reads the digits at the start of `text`, at most `most` of them, and takes them away. -1:
 /// there are none, or too many.
-inline long take_number(std::string_view& text, int base, std::size_t most) noexcept {
-    long value = 0;
+inline long long take_number(std::string_view& text, int base, std::size_t most) noexcept {
+    long long value = 0;
     std::size_t count = 0;
     for (; count < text.size(); ++count) {
         const char c = text[count];
         int digit = -1;
-        if (c >= '0' && c <= '9') digit = c - '0';
-        else if (base == 16 && c >= 'a' && c <= 'f') digit = c - 'a' + 10;
-        else if (base == 16 && c >= 'A' && c <= 'F') digit = c - 'A' + 10;
+        if (c >= '0' && c <= '9')
+            digit = c - '0';
+        else if (base == 16 && c >= 'a' && c <= 'f')
+            digit = c - 'a' + 10;
+        else if (base == 16 && c >= 'A' && c <= 'F')
+            digit = c - 'A' + 10;
         if (digit < 0) break;
         if (count == most) return -1;
         value = value * base + digit;
@@ -123,8 +126,9 @@ inline bool take(std::string_view& text, std::string_view prefix) noexcept {
 inline bool parse_v4(std::string_view text, std::uint8_t* bytes) noexcept {
     for (int i = 0; i < 4; ++i) {
         if (i > 0 && !take(text, ".")) return false;
-        const bool zero_first = text.size() > 1 && text[0] == '0' && text[1] >= '0' && text[1] <= '9';
-        const long value = take_number(text, 10, 3);
+        const bool zero_first =
+            text.size() > 1 && text[0] == '0' && text[1] >= '0' && text[1] <= '9';
+        const long long value = take_number(text, 10, 3);
         if (zero_first || value < 0 || value > 255) return false;
         bytes[i] = static_cast<std::uint8_t>(value);
     }
@@ -144,7 +148,7 @@ inline bool parse_v6(std::string_view text, std::uint8_t* bytes) noexcept {
             text = {};
             break;
         }
-        const long group = take_number(text, 16, 4);
+        const long long group = take_number(text, 16, 4);
         if (group < 0) return false;
         read[size++] = static_cast<std::uint8_t>(group >> 8);
         read[size++] = static_cast<std::uint8_t>(group & 0xff);
@@ -166,11 +170,12 @@ inline bool parse_v6(std::string_view text, std::uint8_t* bytes) noexcept {
 /// A scope's number, or the name of an interface.
 inline bool parse_scope(std::string_view text, std::uint32_t& scope) {
     std::string_view rest = text;
-    const long number = take_number(rest, 10, 9);
-    if (number >= 0 && rest.empty()) {
+    const long long number = take_number(rest, 10, 10);
+    if (number >= 0 && number <= 0xffff'ffff && rest.empty()) {
         scope = static_cast<std::uint32_t>(number);
         return true;
     }
+    if (text.find('\0') != text.npos) return false;
     scope = platform::interface_index(std::string(text).c_str());
     return scope != 0;
 }
@@ -214,8 +219,9 @@ inline std::string address::to_string() const {
         const auto group = [&](int i) {
             return static_cast<std::uint32_t>(raw_.bytes[2 * i] << 8 | raw_.bytes[2 * i + 1]);
         };
-        const bool mapped = std::all_of(raw_.bytes, raw_.bytes + 10, [](auto b) { return b == 0; }) &&
-                            raw_.bytes[10] == 0xff && raw_.bytes[11] == 0xff;
+        const bool mapped =
+            std::all_of(raw_.bytes, raw_.bytes + 10, [](auto b) { return b == 0; }) &&
+            raw_.bytes[10] == 0xff && raw_.bytes[11] == 0xff;
         const int groups = mapped ? 6 : 8;
         // The longest run of at least two zero groups, the first one of that length.
         int gap = -1;
@@ -233,9 +239,10 @@ inline std::string address::to_string() const {
             if (!text.empty() && text.back() != ':') text += ':';
             text += detail::to_text(group(i), 16);
         }
-        if (mapped) text += ':' + address(v4_bytes{raw_.bytes[12], raw_.bytes[13], raw_.bytes[14],
-                                                   raw_.bytes[15]})
-                                      .to_string();
+        if (mapped)
+            text += ':' + address(v4_bytes{raw_.bytes[12], raw_.bytes[13], raw_.bytes[14],
+                                           raw_.bytes[15]})
+                              .to_string();
         if (raw_.scope) text += '%' + detail::to_text(raw_.scope, 10);
     }
     return text;

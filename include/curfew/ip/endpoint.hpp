@@ -28,7 +28,7 @@ public:
         const bool bracketed = host.size() >= 2 && host.front() == '[' && host.back() == ']';
         if (bracketed) host = host.substr(1, host.size() - 2);
         const auto [ec, address] = address::parse(host);
-        const long port = detail::take_number(digits, 10, 5);
+        const long long port = detail::take_number(digits, 10, 5);
         if (ec || address.is_v6() != bracketed || !digits.empty() || port < 0 || port > 65535)
             return std::make_error_code(std::errc::invalid_argument);
         return endpoint(address, static_cast<std::uint16_t>(port));
@@ -50,8 +50,7 @@ public:
     std::string to_string() const {
         if (is_unspecified()) return {};
         const std::string host = address().to_string();
-        return (address().is_v6() ? '[' + host + ']' : host) + ':' +
-               detail::to_text(raw_.port, 10);
+        return (address().is_v6() ? '[' + host + ']' : host) + ':' + detail::to_text(raw_.port, 10);
     }
 
     /// The form in which the platform takes it.

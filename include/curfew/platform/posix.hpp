@@ -28,6 +28,7 @@
 #include <sys/eventfd.h>
 #endif
 
+#include "../config.hpp"
 #include "types.hpp"
 
 namespace curfew::platform {
@@ -38,9 +39,7 @@ inline constexpr socket_handle invalid_socket = -1;
 /// Buffers that one call moves at most; longer lists are continued by the next call.
 inline constexpr std::size_t max_buffers = 16;
 
-inline std::error_code error_code(int error) noexcept {
-    return {error, std::system_category()};
-}
+inline std::error_code error_code(int error) noexcept { return {error, std::system_category()}; }
 
 inline constexpr int already_in_progress = EINPROGRESS;
 inline constexpr int too_many_descriptors = EMFILE;
@@ -48,12 +47,13 @@ inline constexpr int message_too_long = EMSGSIZE;
 inline constexpr int broken_pipe = EPIPE;
 inline constexpr int already_connected = EISCONN;
 
-inline bool would_block(int error) noexcept {
-    return error == EAGAIN || error == EWOULDBLOCK;
-}
+inline bool would_block(int error) noexcept { return error == EAGAIN || error == EWOULDBLOCK; }
+
+inline bool interrupted(int error) noexcept { return error == EINTR; }
 
 /// True for what `accept` says about a connection that died in the queue, or about the network it
-/// came from: the listener is fine and the next connection may be too (accept(2), "Error handling").
+/// came from: the listener is fine and the next connection may be too (accept(2), "Error
+/// handling").
 inline bool accept_may_go_on(int error) noexcept {
     switch (error) {
     case ECONNABORTED:
@@ -146,8 +146,8 @@ struct buffer_vector {
     std::size_t count = 0;
 
     buffer_vector(const buffer* list, std::size_t size, std::size_t skip) noexcept {
-        for (; count < size && count < max_buffers; ++count) {
-            entries[count] = {list[count].data + skip, list[count].size - skip};
+        for (std::size_t i = 0; i < size && count < max_buffers; ++i) {
+            if (list[i].size > skip) entries[count++] = {list[i].data + skip, list[i].size - skip};
             skip = 0;
         }
     }
@@ -185,18 +185,27 @@ struct option_name {
 /// The system's names of an option; level -1 where it has none.
 inline option_name native_option(option which) noexcept {
     switch (which) {
-    case option::no_delay: return {IPPROTO_TCP, TCP_NODELAY};
-    case option::keep_alive: return {SOL_SOCKET, SO_KEEPALIVE};
-    case option::reuse_address: return {SOL_SOCKET, SO_REUSEADDR};
+    case option::no_delay:
+        return {IPPROTO_TCP, TCP_NODELAY};
+    case option::keep_alive:
+        return {SOL_SOCKET, SO_KEEPALIVE};
+    case option::reuse_address:
+        return {SOL_SOCKET, SO_REUSEADDR};
 #ifdef SO_REUSEPORT
-    case option::reuse_port: return {SOL_SOCKET, SO_REUSEPORT};
+    case option::reuse_port:
+        return {SOL_SOCKET, SO_REUSEPORT};
 #else
-    case option::reuse_port: return {-1, 0};
+    case option::reuse_port:
+        return {-1, 0};
 #endif
-    case option::broadcast: return {SOL_SOCKET, SO_BROADCAST};
-    case option::v6_only: return {IPPROTO_IPV6, IPV6_V6ONLY};
-    case option::receive_buffer_size: return {SOL_SOCKET, SO_RCVBUF};
-    case option::send_buffer_size: return {SOL_SOCKET, SO_SNDBUF};
+    case option::broadcast:
+        return {SOL_SOCKET, SO_BROADCAST};
+    case option::v6_only:
+        return {IPPROTO_IPV6, IPV6_V6ONLY};
+    case option::receive_buffer_size:
+        return {SOL_SOCKET, SO_RCVBUF};
+    case option::send_buffer_size:
+        return {SOL_SOCKET, SO_SNDBUF};
     }
     return {-1, 0};
 }
@@ -217,12 +226,12 @@ inline int prepare(socket_handle handle) noexcept {
 
 /// Closes a descriptor. Whatever it returns, the descriptor is gone: on Linux even after EINTR, on
 /// FreeBSD also after ECONNRESET (close(2) of both).
-inline void close(socket_handle handle) noexcept {
-    ::close(handle);
-}
+inline void close(socket_handle handle) noexcept { ::close(handle); }
 
 inline int open(family which, transport type, socket_handle& handle) noexcept {
-    const int domain = which == family::v4 ? AF_INET : AF_INET6;
+    const int domain = which == family::v4   ? AF_INET
+                       : which == family::v6 ? AF_INET6
+                                             : AF_UNSPEC;  // refused by the system
     const int kind = type == transport::stream ? SOCK_STREAM : SOCK_DGRAM;
 #if defined(SOCK_NONBLOCK) && !defined(CURFEW_POSIX_ONLY)
     handle = ::socket(domain, kind | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -274,9 +283,7 @@ inline int connect(socket_handle handle, const socket_address& address) noexcept
 }
 
 /// An interrupted connect goes on by itself (POSIX, connect()), so EINTR means pending too.
-inline bool connect_pending(int error) noexcept {
-    return error == EINPROGRESS || error == EINTR;
-}
+inline bool connect_pending(int error) noexcept { return error == EINPROGRESS || error == EINTR; }
 
 /// After `connect` was pending and the socket became writable: 0 connected, `connect_pending` not
 /// yet (the wake-up was spurious), else why it failed.
@@ -308,12 +315,23 @@ inline int accept(socket_handle listener, socket_handle& handle) noexcept {
 #endif
 }
 
-/// Receives into `list[0].data + skip` and what follows; 0 bytes without an error: end of stream.
+/// Receives into one buffer. The number of bytes (0: end of stream), or the negated error number;
+/// an interrupted call is not repeated.
+CURFEW_HOT inline std::ptrdiff_t receive(socket_handle handle, std::byte* data,
+                                         std::size_t size) noexcept {
+    const auto n = ::recv(handle, data, size, 0);
+    return n >= 0 ? n : -errno;
+}
+
+CURFEW_HOT inline std::ptrdiff_t send(socket_handle handle, const std::byte* data,
+                                      std::size_t size) noexcept {
+    const auto n = ::send(handle, data, size, detail::send_flags);
+    return n >= 0 ? n : -errno;
+}
+
+/// Receives into `list[0].data + skip` and what follows.
 inline transfer receive(socket_handle handle, const buffer* list, std::size_t size,
                         std::size_t skip) noexcept {
-    if (size == 1)
-        return detail::transferring(
-            [&] { return ::recv(handle, list->data + skip, list->size - skip, 0); });
     detail::buffer_vector buffers(list, size, skip);
     msghdr header = detail::message(buffers, nullptr);
     return detail::transferring([&] { return ::recvmsg(handle, &header, 0); });
@@ -321,10 +339,6 @@ inline transfer receive(socket_handle handle, const buffer* list, std::size_t si
 
 inline transfer send(socket_handle handle, const buffer* list, std::size_t size,
                      std::size_t skip) noexcept {
-    if (size == 1)
-        return detail::transferring([&] {
-            return ::send(handle, list->data + skip, list->size - skip, detail::send_flags);
-        });
     detail::buffer_vector buffers(list, size, skip);
     msghdr header = detail::message(buffers, nullptr);
     return detail::transferring([&] { return ::sendmsg(handle, &header, detail::send_flags); });
@@ -392,9 +406,7 @@ inline socket_address remote_address(socket_handle handle) noexcept {
 }
 
 /// The number of a network interface, for addresses with a scope; 0 if there is none of that name.
-inline std::uint32_t interface_index(const char* name) noexcept {
-    return ::if_nametoindex(name);
-}
+inline std::uint32_t interface_index(const char* name) noexcept { return ::if_nametoindex(name); }
 
 // Waiting --------------------------------------------------------------------------------------
 
@@ -435,7 +447,8 @@ inline int poll(poll_entry* entries, std::size_t count, std::chrono::nanoseconds
                 int& ready) noexcept {
 #if defined(__linux__) && !defined(CURFEW_POSIX_ONLY)
     const timespec limit = detail::to_timespec(detail::bounded(time));
-    ready = ::ppoll(entries, static_cast<nfds_t>(count), time == forever ? nullptr : &limit, nullptr);
+    ready =
+        ::ppoll(entries, static_cast<nfds_t>(count), time == forever ? nullptr : &limit, nullptr);
 #else
     ready = ::poll(entries, static_cast<nfds_t>(count),
                    time == forever ? -1 : detail::to_milliseconds(detail::bounded(time)));
@@ -474,13 +487,9 @@ inline int select(socket_handle highest, select_set& readable, select_set& writa
     return ready < 0 ? errno : 0;
 }
 
-inline bool is_interruption(int error) noexcept {
-    return error == EINTR || error == EAGAIN;
-}
+inline bool is_interruption(int error) noexcept { return error == EINTR || error == EAGAIN; }
 
-inline bool is_bad_descriptor(int error) noexcept {
-    return error == EBADF;
-}
+inline bool is_bad_descriptor(int error) noexcept { return error == EBADF; }
 
 /// True if this descriptor is none, which is what `select` says of the whole call with EBADF.
 inline bool is_closed(socket_handle handle) noexcept {
@@ -521,15 +530,14 @@ public:
     /// From any thread. A full pipe or counter is as good as a signal: the reader is awake then.
     void signal() noexcept {
         const std::uint64_t one = 1;
-        [[maybe_unused]] const auto n = detail::transferring(
-            [&] { return ::write(ends_[1], &one, sizeof one); });
+        [[maybe_unused]] const auto n =
+            detail::transferring([&] { return ::write(ends_[1], &one, sizeof one); });
     }
 
     void drain() noexcept {
         std::uint64_t bytes[16];
         while (detail::transferring([&] { return ::read(ends_[0], bytes, sizeof bytes); }).count ==
-               sizeof bytes) {
-        }
+               sizeof bytes) {}
     }
 
 private:

@@ -32,23 +32,24 @@ public:
     std::string_view name() const noexcept override { return "epoll"; }
 
     int wait(std::chrono::nanoseconds time, completions& done) noexcept override {
-        const int count = wait_for_events(time);
-        if (count < 0) return platform::is_interruption(errno) ? 0 : errno;
-        for (int i = 0; i < count; ++i) {
-            const epoll_event& event = events_[i];
+        const int count = time.count() > 0 && time != platform::forever
+                              ? wait_limited(time)
+                              : ::epoll_wait(epoll_, events_, batch, time.count() == 0 ? 0 : -1);
+        if (count < 0) [[unlikely]]
+            return platform::is_interruption(errno) ? 0 : errno;
+        for (const epoll_event *event = events_, *end = events_ + count; event != end; ++event) {
             // No coroutine runs in this loop, so no socket of this batch can be gone yet; and
             // `forget` takes a descriptor out before it is closed, so none can be stale.
-            auto* socket = static_cast<socket_state*>(event.data.ptr);
+            auto* socket = static_cast<socket_state*>(event->data.ptr);
             if (!socket) continue;  // the waker, whose edge needs no draining
-            unsigned directions = 0;
-            if (event.events & EPOLLIN) directions |= dry_read;
-            if (event.events & EPOLLOUT) directions |= dry_write;
-            if (event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) {
-                socket->marks |= more_behind;
-                directions |= dry_read;
-                if (event.events & (EPOLLHUP | EPOLLERR)) directions |= dry_write;
+            std::uint32_t events = event->events;
+            if (events & ~std::uint32_t{EPOLLIN | EPOLLOUT}) [[unlikely]] {
+                socket->more_behind = true;
+                if (events & (EPOLLHUP | EPOLLERR)) events |= EPOLLOUT;
+                events |= EPOLLIN;
             }
-            on_ready(*socket, directions, done);
+            if (events & EPOLLIN) on_readable(*socket, done);
+            if (events & EPOLLOUT) on_writable(*socket, done);
         }
         return 0;
     }
@@ -56,12 +57,11 @@ public:
     void wake() noexcept override { waker_.signal(); }
 
 protected:
-    int watch(socket_state& socket) noexcept override {
-        if (socket.marks & watched) return 0;
-        if (const int error = add(socket.handle,
-                                  EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET, &socket))
+    int watch(socket_state& socket, readiness) noexcept override {
+        if (const int error =
+                add(socket.handle, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET, &socket))
             return error;
-        socket.marks |= watched;
+        socket.watched = true;
         return 0;
     }
 
@@ -70,7 +70,7 @@ protected:
     /// Closing a descriptor drops its registration only when no duplicate of it is left, so it is
     /// removed explicitly (epoll(7), questions and answers, 6).
     void forget(socket_state& socket) noexcept override {
-        if (socket.marks & watched) ::epoll_ctl(epoll_, EPOLL_CTL_DEL, socket.handle, nullptr);
+        if (socket.watched) ::epoll_ctl(epoll_, EPOLL_CTL_DEL, socket.handle, nullptr);
     }
 
 private:
@@ -85,9 +85,9 @@ private:
 
     /// epoll_pwait2 takes nanoseconds but came with Linux 5.11; before it a limit is rounded up to
     /// milliseconds.
-    int wait_for_events(std::chrono::nanoseconds time) noexcept {
+    int wait_limited(std::chrono::nanoseconds time) noexcept {
 #if defined(__GLIBC__) && (__GLIBC__ > 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ >= 35))
-        if (time.count() > 0 && time != platform::forever && has_pwait2_) {
+        if (has_pwait2_) {
             const timespec limit = platform::detail::to_timespec(time);
             const int count = ::epoll_pwait2(epoll_, events_, batch, &limit, nullptr);
             if (count >= 0 || errno != ENOSYS) return count;

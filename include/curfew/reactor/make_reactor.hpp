@@ -15,11 +15,16 @@ namespace curfew {
 
 constexpr std::string_view to_string(reactor_kind kind) noexcept {
     switch (kind) {
-    case reactor_kind::select: return "select";
-    case reactor_kind::poll: return "poll";
-    case reactor_kind::epoll: return "epoll";
-    case reactor_kind::io_uring: return "io_uring";
-    case reactor_kind::iocp: return "iocp";
+    case reactor_kind::select:
+        return "select";
+    case reactor_kind::poll:
+        return "poll";
+    case reactor_kind::epoll:
+        return "epoll";
+    case reactor_kind::io_uring:
+        return "io_uring";
+    case reactor_kind::iocp:
+        return "iocp";
     }
     return "unknown";
 }
@@ -48,22 +53,25 @@ made_reactor make() {
 
 inline made_reactor make_reactor(reactor_kind kind) {
     switch (kind) {
-    case reactor_kind::select: return make<select_reactor>();
-    case reactor_kind::poll: return make<poll_reactor>();
+    case reactor_kind::select:
+        return make<select_reactor>();
+    case reactor_kind::poll:
+        return make<poll_reactor>();
 #if defined(CURFEW_HAS_EPOLL)
-    case reactor_kind::epoll: return make<epoll_reactor>();
+    case reactor_kind::epoll:
+        return make<epoll_reactor>();
 #endif
-    default: return {};
+    default:
+        return {};
     }
 }
 
 /// The best of the platform, first one first.
-inline constexpr std::array preferred_reactors{
+inline constexpr std::array preferred_reactors {
 #if defined(CURFEW_HAS_EPOLL)
     reactor_kind::epoll,
 #endif
-    reactor_kind::poll,
-    reactor_kind::select,
+        reactor_kind::poll, reactor_kind::select,
 };
 
 }  // namespace detail

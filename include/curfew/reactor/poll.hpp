@@ -34,13 +34,14 @@ public:
                 continue;
             }
             socket_state& socket = *sockets_[i];
-            unsigned directions = 0;
-            if (events & (platform::poll_in | platform::poll_problem)) directions |= dry_read;
-            if (events & (platform::poll_out | platform::poll_problem)) directions |= dry_write;
-            if (events & platform::poll_invalid)
+            if (events & platform::poll_invalid) {
                 on_bad_descriptor(socket, done);
-            else
-                on_ready(socket, directions, done);
+            } else {
+                if (events & (platform::poll_in | platform::poll_problem))
+                    on_readable(socket, done);
+                if (events & (platform::poll_out | platform::poll_problem))
+                    on_writable(socket, done);
+            }
             unwatch(socket);
         }
         return 0;
@@ -49,13 +50,15 @@ public:
     void wake() noexcept override { waker_.signal(); }
 
 protected:
-    int watch(socket_state& socket) noexcept override {
+    int watch(socket_state& socket, readiness directions) noexcept override {
         if (socket.slot == 0) {
             socket.slot = static_cast<std::uint32_t>(entries_.size());
             entries_.push_back({socket.handle, 0, 0});
             sockets_.push_back(&socket);
         }
-        entries_[socket.slot].events = wanted(socket);
+        short& events = entries_[socket.slot].events;
+        if (directions & readiness::readable) events |= platform::poll_in;
+        if (directions & readiness::writable) events |= platform::poll_out;
         return 0;
     }
 

@@ -20,17 +20,24 @@ enum class close_mode : std::uint8_t {
 ///
 /// One belongs to one `io_context` and is called from its thread only, `wake` excepted. It never
 /// resumes anybody: it calls `op.finish(...)` when nothing outside refers to the operation's
-/// buffers any more, and hands it to `completions`. The caller has entered a pending operation as
-/// `socket->reader` or `socket->writer` (or both, for a `wait` of both directions);
+/// buffers any more, and hands it to `completions`. An operation whose `start` left it pending
+/// is entered as its socket's `reader` or `writer` (or both, for a `wait` for both directions);
 /// `completions::push` takes it out again.
 class reactor {
 public:
+    /// Whether an operation is tried without blocking before it is started.
+    enum class tries : std::uint8_t { first, never };
+
     virtual ~reactor() = default;
+    reactor(const reactor&) = delete;
+    reactor& operator=(const reactor&) = delete;
 
     virtual std::string_view name() const noexcept = 0;
 
-    /// Begins `op`, whose `progress` is pending. True: it is complete (`finish` has been called) and
-    /// must not be pushed; the coroutine goes on at once.
+    /// Begins `op`, whose `progress` is pending, and which could not be done at once by a try. (A
+    /// connect is always begun here; another operation is not if its socket is `watched`.)
+    /// True: it is complete (`finish` has been called) and must not be pushed; the coroutine goes
+    /// on.
     virtual bool start(operation& op) noexcept = 0;
 
     /// Asks a pending operation to end; `op.reason` says why. It completes the usual way, now or in
@@ -52,29 +59,16 @@ public:
 
     /// Ends the current `wait`, or else the next one, at once. From any thread.
     virtual void wake() noexcept = 0;
+
+    /// What a socket with a new handle is `worth_trying`.
+    std::uint8_t initially_worth_trying() const noexcept { return initially_worth_trying_; }
+
+protected:
+    explicit reactor(tries when = tries::never) noexcept
+        : initially_worth_trying_(when == tries::first ? std::uint8_t{3} : std::uint8_t{0}) {}
+
+private:
+    std::uint8_t initially_worth_trying_;
 };
-
-namespace detail {
-
-/// Enters `op` as its socket's pending operation and starts it. True: it is complete.
-inline bool start(reactor& with, operation& op) noexcept {
-    socket_state& socket = *op.socket;
-    const bool reads = op.waits_for(readiness::readable);
-    const bool writes = op.waits_for(readiness::writable);
-    CURFEW_ASSERT(op.progress == operation::state::idle);
-    op.progress = operation::state::pending;
-    if ((reads && socket.reader) || (writes && socket.writer)) {
-        op.finish(outcome::system, platform::already_in_progress);
-        return true;
-    }
-    if (reads) socket.reader = &op;
-    if (writes) socket.writer = &op;
-    if (!with.start(op)) return false;
-    if (reads) socket.reader = nullptr;
-    if (writes) socket.writer = nullptr;
-    return true;
-}
-
-}  // namespace detail
 
 }  // namespace curfew

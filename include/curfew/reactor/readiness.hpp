@@ -1,7 +1,8 @@
-// What the reactors on readiness calls share: an operation is tried without blocking, parked if it
-// would block, and tried again when its socket is ready.
+// What the reactors on readiness calls share: an operation that would block is parked, and tried
+// again when its socket is ready.
 #pragma once
 
+#include "attempt.hpp"
 #include "reactor.hpp"
 
 namespace curfew::detail {
@@ -9,18 +10,8 @@ namespace curfew::detail {
 class readiness_reactor : public reactor {
 public:
     bool start(operation& op) noexcept final {
-        socket_state& socket = *op.socket;
-        if (op.kind == operation_kind::connect) {
-            if (begin_connect(op)) return true;
-        } else if (may_be_ready(socket, op.interest) && perform(op)) {
-            return true;
-        }
-        if (const int error = watch(socket)) {
-            op.finish(outcome::system, error);
-            if (op.kind == operation_kind::connect) close_handle(socket);
-            return true;
-        }
-        return false;
+        if (op.kind == operation_kind::connect && begin_connect(op)) return true;
+        return !op.socket->watched && !watch_for(op);
     }
 
     void cancel(operation& op, completions& done) noexcept final {
@@ -47,19 +38,11 @@ public:
     }
 
 protected:
-    // Marks of a socket. `dry` means that the last try would have blocked and no event has come
-    // since: another try can be spared.
-    static constexpr std::uint8_t dry_read = static_cast<std::uint8_t>(readiness::readable);
-    static constexpr std::uint8_t dry_write = static_cast<std::uint8_t>(readiness::writable);
-    static constexpr std::uint8_t connecting = 4;
-    /// A short read does not mean that nothing is left: the end of the stream, an error or urgent
-    /// data may stand behind it, and their event has been seen already.
-    static constexpr std::uint8_t more_behind = 8;
-    static constexpr std::uint8_t watched = 16;
+    readiness_reactor() noexcept : reactor(tries::first) {}
 
-    /// An operation has been parked on the socket: see that its event arrives. Returns the
-    /// system's error number.
-    virtual int watch(socket_state& socket) noexcept = 0;
+    /// An operation has been parked on the socket: see that events arrive for `directions`. Returns
+    /// the system's error number.
+    virtual int watch(socket_state& socket, readiness directions) noexcept = 0;
 
     /// Operations have left the socket: events that no pending operation waits for need not come.
     virtual void unwatch(socket_state& socket) noexcept = 0;
@@ -67,14 +50,21 @@ protected:
     /// The handle is about to be closed or given away: no event may come for it any more.
     virtual void forget(socket_state& socket) noexcept = 0;
 
-    /// The socket may be ready in `directions`: tries what is parked there.
-    void on_ready(socket_state& socket, unsigned directions, completions& done) noexcept {
-        socket.marks = static_cast<std::uint8_t>(socket.marks & ~directions);
-        if (directions & dry_read)
-            if (operation* op = socket.reader; op && perform(*op)) done.push(*op);
-        if (directions & dry_write)
-            if (operation* op = socket.writer; op && perform(*op)) done.push(*op);
-        if (!socket.is_open()) end_pending(socket, outcome::closed, done);  // a failed connect
+    /// The socket may be ready: tries what is parked there.
+    CURFEW_HOT void on_readable(socket_state& socket, completions& done) noexcept {
+        operation* const op = socket.reader;
+        if (op && op->kind == operation_kind::read) [[likely]] {
+            if (attempt_read(*op)) [[likely]]
+                done.push_read(*op);
+        } else {
+            socket.set_worth_trying(readiness::readable);
+            if (op && attempt(*op)) done.push(*op);
+        }
+    }
+
+    void on_writable(socket_state& socket, completions& done) noexcept {
+        if (operation* const op = socket.writer) return retry_write(*op, done);
+        socket.set_worth_trying(readiness::writable);
     }
 
     /// Ends everything that is pending on a socket whose descriptor the system does not know.
@@ -87,125 +77,55 @@ protected:
     }
 
 private:
-    static bool may_be_ready(const socket_state& socket, readiness directions) noexcept {
-        return (~socket.marks & static_cast<unsigned>(directions)) != 0;
+    void retry_write(operation& op, completions& done) noexcept {
+        socket_state& socket = *op.socket;
+        if (op.kind != operation_kind::connect) socket.set_worth_trying(readiness::writable);
+        if (!(op.kind == operation_kind::connect ? end_connect(op) : attempt(op))) return;
+        done.push(op);
+        if (!socket.is_open()) end_pending(socket, outcome::closed, done);  // a failed connect
     }
 
-    static void set_dry(socket_state& socket, readiness directions) noexcept {
-        socket.marks = static_cast<std::uint8_t>(socket.marks | static_cast<unsigned>(directions));
-    }
-
-    /// One non-blocking try. True: the operation is complete.
-    bool perform(operation& op) noexcept {
-        switch (op.kind) {
-        case operation_kind::read: return transfer_bytes(op, platform::receive);
-        case operation_kind::write: return transfer_bytes(op, platform::send);
-        case operation_kind::receive_from:
-            return transfer_datagram(op, platform::receive_from(op.socket->handle, op.buffers,
-                                                                op.buffer_count, op.address));
-        case operation_kind::send_to:
-            return transfer_datagram(op, platform::send_to(op.socket->handle, op.buffers,
-                                                           op.buffer_count, op.address));
-        case operation_kind::accept: return accept(op);
-        case operation_kind::connect: return end_connect(op);
-        case operation_kind::wait: return look(op);
-        }
+    CURFEW_COLD bool watch_for(operation& op) noexcept {
+        const int error = watch(*op.socket, op.interest);
+        if (!error) return true;
+        op.finish(outcome::system, error);
+        if (op.kind == operation_kind::connect) close_handle(*op.socket);
         return false;
     }
 
-    template <class Call>
-    bool transfer_bytes(operation& op, Call call) noexcept {
-        socket_state& socket = *op.socket;
-        const bool reads = op.kind == operation_kind::read;
-        for (;;) {
-            const platform::transfer moved =
-                call(socket.handle, op.buffers, op.buffer_count, op.offset);
-            if (moved.error) {
-                if (!platform::would_block(moved.error))
-                    return completed(op, outcome::system, moved.error);
-                set_dry(socket, op.interest);
-                return false;
-            }
-            if (reads) {
-                if (moved.count == 0) return completed(op, outcome::eof);
-                // With an edge-triggered reactor in mind: what arrives after this read makes a new
-                // event, and what arrived before it was either read or announced (more_behind).
-                if (op.buffer_count == 1 && moved.count < op.buffers->size - op.offset &&
-                    !(socket.marks & more_behind))
-                    set_dry(socket, readiness::readable);
-            }
-            if (op.advance(moved.count)) return completed(op, outcome::success);
-            if (!may_be_ready(socket, op.interest)) return false;
-        }
-    }
-
-    static bool transfer_datagram(operation& op, platform::transfer moved) noexcept {
-        if (platform::would_block(moved.error)) {
-            set_dry(*op.socket, op.interest);
-            return false;
-        }
-        op.transferred = moved.count;
-        return completed(op, moved.error ? outcome::system : outcome::success, moved.error);
-    }
-
-    static bool accept(operation& op) noexcept {
-        for (;;) {
-            const int error = platform::accept(op.socket->handle, op.accepted);
-            if (error == 0) return completed(op, outcome::success);
-            if (platform::would_block(error)) {
-                set_dry(*op.socket, readiness::readable);
-                return false;
-            }
-            if (!platform::accept_may_go_on(error)) return completed(op, outcome::system, error);
-        }
-    }
-
+    /// True: the operation is complete.
     bool begin_connect(operation& op) noexcept {
         socket_state& socket = *op.socket;
         if (!socket.is_open()) {
             if (const int error = platform::open(op.address->family, socket.type, socket.handle))
                 return completed(op, outcome::system, error);
-        } else if (platform::remote_address(socket.handle).family != platform::family::unspecified) {
+        } else if (platform::remote_address(socket.handle).family !=
+                   platform::family::unspecified) {
             // Asked first: Linux answers the first connect after a pending one with success.
             return completed(op, outcome::system, platform::already_connected);
         }
         const int error = platform::connect(socket.handle, *op.address);
-        if (error == 0) return completed(op, outcome::success);
-        if (!platform::connect_pending(error)) return failed_connect(op, error);
-        socket.marks = static_cast<std::uint8_t>(socket.marks | connecting | dry_write);
-        return false;
+        if (platform::connect_pending(error)) {
+            socket.worth_trying = 0;
+            return false;
+        }
+        return connected(op, error);
     }
 
     bool end_connect(operation& op) noexcept {
         const int error = platform::connect_result(op.socket->handle);
-        if (platform::connect_pending(error)) {
-            set_dry(*op.socket, readiness::writable);
-            return false;
+        return !platform::connect_pending(error) && connected(op, error);
+    }
+
+    bool connected(operation& op, int error) noexcept {
+        if (error) {
+            // POSIX leaves the state of a socket unspecified after a failed connect: the next
+            // attempt gets a new one.
+            close_handle(*op.socket);
+            return completed(op, outcome::system, error);
         }
-        if (error) return failed_connect(op, error);
-        op.socket->marks = static_cast<std::uint8_t>(op.socket->marks & ~connecting);
+        op.socket->set_worth_trying(readiness::readable | readiness::writable);
         return completed(op, outcome::success);
-    }
-
-    /// POSIX leaves the state of a socket unspecified after a failed connect: the next attempt
-    /// gets a new one.
-    bool failed_connect(operation& op, int error) noexcept {
-        close_handle(*op.socket);
-        return completed(op, outcome::system, error);
-    }
-
-    static bool look(operation& op) noexcept {
-        short events = 0;
-        if (op.waits_for(readiness::readable)) events |= platform::poll_in;
-        if (op.waits_for(readiness::writable)) events |= platform::poll_out;
-        if (platform::ready_now(op.socket->handle, events)) return completed(op, outcome::success);
-        set_dry(*op.socket, op.interest);
-        return false;
-    }
-
-    static bool completed(operation& op, outcome how, int error = 0) noexcept {
-        op.finish(how, error);
-        return true;
     }
 
     static void end_pending(socket_state& socket, outcome why, completions& done) noexcept {
@@ -226,7 +146,9 @@ private:
     void forget_handle(socket_state& socket) noexcept {
         forget(socket);
         socket.handle = platform::invalid_socket;
-        socket.marks = 0;
+        socket.worth_trying = 0;
+        socket.more_behind = false;
+        socket.watched = false;
     }
 };
 

@@ -40,13 +40,13 @@ public:
         // looked at already.
         for (std::size_t i = sockets_.size(); i-- > 0;) {
             socket_state& socket = *sockets_[i];
-            unsigned directions = 0;
-            if (readable.has(socket.handle)) directions |= dry_read;
-            if (writable.has(socket.handle)) directions |= dry_write;
-            if (failed.has(socket.handle)) directions |= dry_read | dry_write;
-            if (!directions) continue;
-            on_ready(socket, directions, done);
-            unwatch(socket);
+            const platform::socket_handle handle = socket.handle;
+            const bool both = failed.has(handle);
+            const bool reads = both || readable.has(handle);
+            const bool writes = both || writable.has(handle);
+            if (reads) on_readable(socket, done);
+            if (writes) on_writable(socket, done);
+            if (reads || writes) unwatch(socket);
         }
         return 0;
     }
@@ -54,15 +54,15 @@ public:
     void wake() noexcept override { waker_.signal(); }
 
 protected:
-    int watch(socket_state& socket) noexcept override {
+    int watch(socket_state& socket, readiness directions) noexcept override {
         if (!platform::select_set::can_hold(socket.handle)) return platform::too_many_descriptors;
         if (socket.slot == 0) {
             sockets_.push_back(&socket);
             socket.slot = static_cast<std::uint32_t>(sockets_.size());
             if (socket.handle > highest_) highest_ = socket.handle;
         }
-        if (socket.reader) readable_.add(socket.handle);
-        if (socket.writer) writable_.add(socket.handle);
+        if (directions & readiness::readable) readable_.add(socket.handle);
+        if (directions & readiness::writable) writable_.add(socket.handle);
         return 0;
     }
 

@@ -1,0 +1,107 @@
+// The reference: the echo as a C programmer would write it for speed. One edge-triggered epoll,
+// each descriptor registered once. Reads are larger than a message, so each is short and tells that
+// the descriptor is drained; send and recv are faster than write and read on a socket.
+
+#include "echo.hpp"
+
+#include <cerrno>
+#include <memory>
+#include <vector>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+namespace {
+
+void must(bool ok, const char* what) {
+    if (!ok) echo::fail(what, std::strerror(errno));
+}
+
+struct end {
+    int descriptor;
+    bool client;
+    std::size_t received = 0;  // of the client's current message
+    unsigned long round = 0;
+    echo::message text;
+    std::array<std::byte, echo::buffer_size> buffer;
+
+    end(int socket, bool is_client, unsigned long connection)
+        : descriptor(socket), client(is_client), text(connection) {}
+};
+
+void send(end& from, const std::byte* bytes, std::size_t size) {
+    ssize_t sent = ::send(from.descriptor, bytes, size, MSG_NOSIGNAL);
+    must(sent == static_cast<ssize_t>(size), "send");  // 64 bytes always fit
+}
+
+void send_message(end& client) {
+    send(client, client.text.stamp(client.round).data(), echo::message_size);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    echo::arguments arguments(argc, argv, {"--connections", "--rounds"});
+    const unsigned long connections = arguments.number("--connections", 1);
+    echo::meter meter(connections, arguments.number("--rounds", 100'000));
+
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof address;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    must(bind(listener, reinterpret_cast<sockaddr*>(&address), length) == 0, "bind");
+    must(listen(listener, SOMAXCONN) == 0, "listen");
+    must(getsockname(listener, reinterpret_cast<sockaddr*>(&address), &length) == 0, "getsockname");
+
+    int poller = epoll_create1(0);
+    std::vector<std::unique_ptr<end>> ends;
+    auto add = [&](int descriptor, bool client, unsigned long connection) {
+        int on = 1;
+        must(setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0, "TCP_NODELAY");
+        ends.push_back(std::make_unique<end>(descriptor, client, connection));
+        epoll_event event{};
+        event.events = EPOLLIN | EPOLLET;
+        event.data.ptr = ends.back().get();
+        must(epoll_ctl(poller, EPOLL_CTL_ADD, descriptor, &event) == 0, "epoll_ctl");
+    };
+    for (unsigned long i = 0; i < connections; ++i) {
+        int client = socket(AF_INET, SOCK_STREAM, 0);
+        must(connect(client, reinterpret_cast<sockaddr*>(&address), length) == 0, "connect");
+        int server = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK);
+        must(server >= 0, "accept4");
+        add(server, false, i);
+        add(client, true, i);
+    }
+    for (auto& each : ends)
+        if (each->client) send_message(*each);
+
+    std::array<epoll_event, 256> events;
+    for (unsigned long working = connections; working > 0;) {
+        int ready = epoll_wait(poller, events.data(), static_cast<int>(events.size()), -1);
+        must(ready > 0, "epoll_wait");
+        for (int i = 0; i < ready; ++i) {
+            end& here = *static_cast<end*>(events[static_cast<std::size_t>(i)].data.ptr);
+            ssize_t n = recv(here.descriptor, here.buffer.data() + here.received,
+                             here.buffer.size() - here.received, 0);
+            must(n > 0, "recv");
+            if (!here.client) {
+                send(here, here.buffer.data(), static_cast<std::size_t>(n));
+                continue;
+            }
+            here.received += static_cast<std::size_t>(n);
+            if (here.received < echo::message_size) continue;
+            here.text.check(here.buffer.data());
+            here.received = 0;
+            meter.round_done();
+            if (++here.round < meter.rounds_of_each())
+                send_message(here);
+            else
+                --working;
+        }
+    }
+    meter.report();
+}

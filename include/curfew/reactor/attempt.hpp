@@ -1,0 +1,129 @@
+// One non-blocking try of an operation: what readiness reactors live by, and the short way for what
+// can be done at once on any reactor.
+#pragma once
+
+#include "../core/operation.hpp"
+
+namespace curfew::detail {
+
+inline bool completed(operation& op, outcome how, int error = 0) noexcept {
+    op.finish(how, error);
+    return true;
+}
+
+/// A call would block: no more tries until there is an event.
+CURFEW_COLD inline bool blocked_or_failed(operation& op, int error) noexcept {
+    if (!platform::would_block(error)) return completed(op, outcome::system, error);
+    op.socket->set_dry(op.interest);
+    return false;
+}
+
+/// After a read that moved bytes: is another one worth its call? A read that falls short has left
+/// nothing behind, which holds with an edge-triggered reactor too: what arrives after it makes a
+/// new event, and what arrived before was either read or announced.
+CURFEW_HOT inline void note_read(socket_state& socket, bool fell_short) noexcept {
+    if (fell_short && !socket.more_behind)
+        socket.set_dry(readiness::readable);
+    else
+        socket.set_worth_trying(readiness::readable);
+}
+
+/// Reads until the operation is complete (true) or the socket dry.
+inline bool read_on(operation& op) noexcept {
+    socket_state& socket = *op.socket;
+    do {
+        const platform::transfer moved =
+            platform::receive(socket.handle, op.buffers, op.buffer_count, op.offset);
+        if (moved.error) return blocked_or_failed(op, moved.error);
+        if (moved.count == 0) return completed(op, outcome::eof);
+        note_read(socket, op.buffer_count == 1 && moved.count < op.buffers->size - op.offset);
+        if (op.advance(moved.count)) return completed(op, outcome::success);
+    } while (socket.may_try(readiness::readable));
+    return false;
+}
+
+/// Writes until the operation is complete (true) or the socket dry.
+inline bool attempt_write(operation& op) noexcept {
+    for (;;) {
+        const platform::transfer moved =
+            platform::send(op.socket->handle, op.buffers, op.buffer_count, op.offset);
+        if (moved.error) [[unlikely]]
+            return blocked_or_failed(op, moved.error);
+        if (op.advance(moved.count)) return completed(op, outcome::success);
+    }
+}
+
+/// A single read or write returned `n`, which is no number of bytes moved.
+CURFEW_COLD inline bool after_nothing(operation& op, std::ptrdiff_t n) noexcept {
+    const int error = static_cast<int>(-n);
+    if (platform::interrupted(error))
+        return op.kind == operation_kind::read ? read_on(op) : attempt_write(op);
+    if (error) return blocked_or_failed(op, error);
+    return completed(op, outcome::eof);
+}
+
+/// Reads, or goes on reading. True: the operation is complete.
+CURFEW_HOT inline bool attempt_read(operation& op) noexcept {
+    if (op.buffer_count != 1) [[unlikely]]
+        return read_on(op);
+    const std::size_t room = op.buffers->size - op.offset;
+    const auto n = platform::receive(op.socket->handle, op.buffers->data + op.offset, room);
+    if (n <= 0) [[unlikely]]
+        return after_nothing(op, n);
+    const auto count = static_cast<std::size_t>(n);
+    note_read(*op.socket, count < room);
+    if (op.advance(count)) [[likely]]
+        return completed(op, outcome::success);
+    return op.socket->may_try(readiness::readable) && read_on(op);
+}
+
+inline bool datagram_moved(operation& op, platform::transfer moved) noexcept {
+    if (moved.error && moved.error != platform::message_too_long)
+        return blocked_or_failed(op, moved.error);
+    op.transferred = moved.count;
+    return completed(op, moved.error ? outcome::system : outcome::success, moved.error);
+}
+
+inline bool attempt_accept(operation& op) noexcept {
+    for (;;) {
+        const int error = platform::accept(op.socket->handle, op.accepted);
+        if (error == 0) return completed(op, outcome::success);
+        if (!platform::accept_may_go_on(error)) return blocked_or_failed(op, error);
+    }
+}
+
+/// Looks whether the socket is ready, without doing anything.
+inline bool attempt_wait(operation& op) noexcept {
+    short events = 0;
+    if (op.waits_for(readiness::readable)) events |= platform::poll_in;
+    if (op.waits_for(readiness::writable)) events |= platform::poll_out;
+    if (platform::ready_now(op.socket->handle, events)) return completed(op, outcome::success);
+    op.socket->set_dry(op.interest);
+    return false;
+}
+
+/// Any kind but a connect, on a socket that is open. True: the operation is complete. False: it
+/// would block, and the socket has been set dry.
+inline bool attempt(operation& op) noexcept {
+    switch (op.kind) {
+    case operation_kind::read:
+        return attempt_read(op);
+    case operation_kind::write:
+        return attempt_write(op);
+    case operation_kind::receive_from:
+        return datagram_moved(
+            op, platform::receive_from(op.socket->handle, op.buffers, op.buffer_count, op.address));
+    case operation_kind::send_to:
+        return datagram_moved(
+            op, platform::send_to(op.socket->handle, op.buffers, op.buffer_count, op.address));
+    case operation_kind::accept:
+        return attempt_accept(op);
+    case operation_kind::wait:
+        return attempt_wait(op);
+    case operation_kind::connect:
+        break;
+    }
+    return false;
+}
+
+}  // namespace curfew::detail

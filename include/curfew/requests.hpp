@@ -1,0 +1,137 @@
+// What the operations on sockets are about: a socket, its buffers, an address.
+#pragma once
+
+#include <array>
+#include <span>
+#include <utility>
+
+#include "awaitable.hpp"
+#include "buffer.hpp"
+#include "ip/endpoint.hpp"
+#include "result.hpp"
+
+namespace curfew::detail {
+
+/// Buffers inside the request (`Count` of them), or with 0 a list of the caller's.
+template <std::size_t Count>
+struct buffers_of {
+    std::array<platform::buffer, Count> own;
+
+    template <class Buffer, class... Source>
+    static buffers_of from(Source&&... sources) noexcept {
+        return {{Buffer(std::forward<Source>(sources))...}};
+    }
+    void describe(operation& op) const noexcept {
+        op.buffers = own.data();
+        op.buffer_count = Count;
+    }
+};
+
+template <>
+struct buffers_of<0> {
+    const platform::buffer* list;
+    std::size_t size;
+
+    template <class Buffer>
+    static buffers_of from(std::span<const Buffer> buffers) noexcept {
+        static_assert(sizeof(Buffer) == sizeof(platform::buffer));
+        return {buffers.data(), buffers.size()};
+    }
+    void describe(operation& op) const noexcept {
+        op.buffers = list;
+        op.buffer_count = size;
+    }
+};
+
+/// Requests of one kind, which fixes the direction.
+template <operation_kind Kind>
+struct request_of {
+    static constexpr operation_kind kind = Kind;
+    static constexpr bool one_transfer = false;  // a stream's, with one buffer
+    socket_state* socket;
+
+    static constexpr readiness directions() noexcept {
+        return Kind == operation_kind::read || Kind == operation_kind::accept ||
+                       Kind == operation_kind::receive_from
+                   ? readiness::readable
+                   : readiness::writable;
+    }
+};
+
+struct yields_nothing {
+    static result<> yield(operation&, std::error_code error) noexcept { return error; }
+};
+
+struct yields_count {
+    static result<std::size_t> yield(operation& op, std::error_code error) noexcept {
+        return {error, op.transferred};
+    }
+};
+
+/// A read or write of a stream.
+template <operation_kind Kind, bool Exact, std::size_t Count>
+struct transfer_request : request_of<Kind>, yields_count {
+    static constexpr bool one_transfer = Count == 1;
+    buffers_of<Count> buffers;
+
+    transfer_request(socket_state* on, const buffers_of<Count>& bytes) noexcept
+        : request_of<Kind>{on}, buffers(bytes) {}
+
+    void describe(operation& op) const noexcept {
+        buffers.describe(op);
+        op.exact = Exact;
+    }
+};
+
+template <std::size_t Count>
+struct send_request : request_of<operation_kind::send_to>, yields_count {
+    buffers_of<Count> buffers;
+    platform::socket_address receiver;  // unspecified: the connected peer
+
+    send_request(socket_state* on, const buffers_of<Count>& bytes,
+                 const ip::endpoint& to = {}) noexcept
+        : request_of{on}, buffers(bytes), receiver(to.raw()) {}
+
+    void describe(operation& op) const noexcept {
+        buffers.describe(op);
+        op.address = receiver.family != platform::family::unspecified
+                         ? const_cast<platform::socket_address*>(&receiver)  // which is only read
+                         : nullptr;
+    }
+};
+
+template <std::size_t Count>
+struct receive_request : request_of<operation_kind::receive_from>, yields_count {
+    buffers_of<Count> buffers;
+    platform::socket_address* sender;
+
+    receive_request(socket_state* on, const buffers_of<Count>& bytes,
+                    platform::socket_address* from = nullptr) noexcept
+        : request_of{on}, buffers(bytes), sender(from) {}
+
+    void describe(operation& op) const noexcept {
+        buffers.describe(op);
+        op.address = sender;
+    }
+};
+
+struct connect_request : request_of<operation_kind::connect>, yields_nothing {
+    platform::socket_address to;
+
+    connect_request(socket_state* on, const ip::endpoint& endpoint) noexcept
+        : request_of{on}, to(endpoint.raw()) {}
+    void describe(operation& op) const noexcept {
+        op.address = const_cast<platform::socket_address*>(&to);  // which is only read
+    }
+};
+
+struct wait_request : yields_nothing {
+    static constexpr operation_kind kind = operation_kind::wait;
+    static constexpr bool one_transfer = false;
+    socket_state* socket;
+    readiness what;
+    readiness directions() const noexcept { return what; }
+    void describe(operation&) const noexcept {}
+};
+
+}  // namespace curfew::detail

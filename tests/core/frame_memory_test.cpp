@@ -1,0 +1,224 @@
+#include <curfew/core/frame_memory.hpp>
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <set>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <curfew/task.hpp>
+
+using curfew::detail::frame_cache;
+using curfew::detail::recycled;
+
+TEST_CASE("blocks are aligned for everything, and as large as asked for") {
+    std::vector<std::pair<unsigned char*, std::size_t>> blocks;
+    for (std::size_t size = 1; size <= 4'200; size += size < 200 ? 1 : 37) {
+        auto* block = static_cast<unsigned char*>(frame_cache::allocate(size));
+        REQUIRE(reinterpret_cast<std::uintptr_t>(block) % alignof(std::max_align_t) == 0);
+        std::memset(block, static_cast<int>(size % 251), size);
+        blocks.emplace_back(block, size);
+    }
+    for (const auto& [block, size] : blocks) {  // nobody has written into another one's
+        const auto filled = static_cast<unsigned char>(size % 251);
+        REQUIRE(std::all_of(block, block + size, [&](unsigned char c) { return c == filled; }));
+        frame_cache::deallocate(block, size);
+    }
+}
+
+TEST_CASE("blocks in use never overlap in random sequences") {
+    const unsigned seed = std::random_device()();
+    CAPTURE(seed);
+    std::mt19937 random(seed);
+    struct block {
+        unsigned char* bytes;
+        std::size_t size;
+        unsigned char filled;
+    };
+    std::vector<block> blocks;
+    for (int i = 0; i < 20'000; ++i) {
+        if (blocks.size() < 50 || random() % 2) {
+            const std::size_t size = 1 + random() % (random() % 4 ? 300 : 3'000);
+            block made{static_cast<unsigned char*>(frame_cache::allocate(size)), size,
+                       static_cast<unsigned char>(random())};
+            std::memset(made.bytes, made.filled, size);
+            blocks.push_back(made);
+        } else {
+            std::swap(blocks[random() % blocks.size()], blocks.back());
+            const block gone = blocks.back();
+            REQUIRE(std::all_of(gone.bytes, gone.bytes + gone.size,
+                                [&](unsigned char c) { return c == gone.filled; }));
+            frame_cache::deallocate(gone.bytes, gone.size);
+            blocks.pop_back();
+        }
+    }
+    for (const block& each : blocks) frame_cache::deallocate(each.bytes, each.size);
+}
+
+#if CURFEW_RECYCLE_FRAMES
+
+namespace {
+
+std::set<void*> allocate_all(std::size_t count, std::size_t size) {
+    std::set<void*> blocks;
+    while (blocks.size() < count) blocks.insert(frame_cache::allocate(size));
+    return blocks;
+}
+
+void free_all(const std::set<void*>& blocks, std::size_t size) {
+    for (void* block : blocks) frame_cache::deallocate(block, size);
+}
+
+}  // namespace
+
+TEST_CASE("what was freed is used again for the next block of about its size") {
+    for (const std::size_t size : {1u, 63u, 64u, 65u, 128u, 1'000u, 2'048u}) {
+        CAPTURE(size);
+        const auto first = allocate_all(100, size);
+        free_all(first, size);
+        const auto again = allocate_all(100, size);
+        CHECK(again == first);
+        free_all(again, size);
+    }
+    void* const block = frame_cache::allocate(65);
+    frame_cache::deallocate(block, 65);
+    void* const similar = frame_cache::allocate(128);
+    CHECK(similar == block);
+    frame_cache::deallocate(similar, 128);
+}
+
+TEST_CASE("a block is never used for one that does not fit into it") {
+    const auto small = allocate_all(100, 64);
+    free_all(small, 64);
+    const auto larger = allocate_all(100, 65);
+    CHECK(std::none_of(larger.begin(), larger.end(), [&](void* b) { return small.count(b) > 0; }));
+    free_all(larger, 65);
+}
+
+TEST_CASE("each thread has a cache of its own") {
+    void* const mine = frame_cache::allocate(500);
+    frame_cache::deallocate(mine, 500);
+    void* theirs = nullptr;
+    std::thread([&] {
+        theirs = frame_cache::allocate(500);
+        frame_cache::deallocate(theirs, 500);
+    }).join();
+    CHECK(theirs != mine);
+    void* const again = frame_cache::allocate(500);
+    CHECK(again == mine);
+    frame_cache::deallocate(again, 500);
+}
+
+TEST_CASE("a block may be freed by another thread, which then uses it") {
+    void* const block = frame_cache::allocate(700);
+    void* reused = nullptr;
+    std::thread([&] {
+        frame_cache::deallocate(block, 700);
+        reused = frame_cache::allocate(700);
+        frame_cache::deallocate(reused, 700);
+    }).join();
+    CHECK(reused == block);
+}
+
+namespace {
+
+/// Where a coroutine keeps its local variables: in its frame.
+curfew::task<> tell_address(const void*& where) {
+    int local = 0;
+    where = &local;
+    co_await std::suspend_always();
+    where = nullptr;
+}
+
+}  // namespace
+
+TEST_CASE("a task's frame is made where the last one of its kind was") {
+    const void* where[3] = {};
+    for (const void*& each : where) {
+        auto begun = tell_address(each);
+        auto awaiter = begun.operator co_await();
+        awaiter.await_suspend(std::noop_coroutine());  // runs it up to its suspension
+    }
+    CHECK(where[0] != nullptr);
+    CHECK(where[1] == where[0]);
+    CHECK(where[2] == where[0]);
+}
+
+#endif
+
+namespace {
+
+struct made_often : recycled {
+    explicit made_often(int n) : number(n) {}
+    int number;
+    unsigned char more[100]{};
+};
+
+struct made_never_right : recycled {
+    made_never_right() {
+#if CURFEW_EXCEPTIONS
+        throw 1;
+#endif
+    }
+};
+
+}  // namespace
+
+TEST_CASE("records that are recycled begin anew") {
+    auto* const first = new made_often(7);
+    first->more[99] = 1;
+    delete first;
+    auto* const second = new made_often(8);
+    CHECK(second->number == 8);
+    CHECK(second->more[99] == 0);
+#if CURFEW_RECYCLE_FRAMES
+    CHECK(second == first);
+#endif
+    delete second;
+}
+
+#if CURFEW_EXCEPTIONS && CURFEW_RECYCLE_FRAMES
+TEST_CASE("a constructor that throws gives its memory back") {
+    void* const block = frame_cache::allocate(sizeof(made_never_right));
+    frame_cache::deallocate(block, sizeof(made_never_right));
+    CHECK_THROWS_AS(new made_never_right, int);
+    void* const again = frame_cache::allocate(sizeof(made_never_right));
+    CHECK(again == block);
+    frame_cache::deallocate(again, sizeof(made_never_right));
+}
+#endif
+
+namespace {
+
+/// Destroyed at the end of its thread; made before the cache, so after it.
+struct late_user {
+    void* block = nullptr;
+    bool* good = nullptr;
+    ~late_user() {
+        if (!block) return;
+        frame_cache::deallocate(block, 128);
+        auto* other = static_cast<unsigned char*>(frame_cache::allocate(128));
+        std::memset(other, 9, 128);
+        *good = other[127] == 9;
+        frame_cache::deallocate(other, 128);
+    }
+};
+
+}  // namespace
+
+TEST_CASE("after the end of a thread's cache its memory still works") {
+    bool good = false;
+    std::thread([&] {
+        static thread_local late_user user;
+        user.good = &good;
+        user.block = frame_cache::allocate(128);
+    }).join();
+    CHECK(good);
+}

@@ -1,0 +1,217 @@
+#include <curfew/core/operation.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cstddef>
+#include <random>
+#include <vector>
+
+using curfew::completions;
+using curfew::operation;
+using curfew::operation_kind;
+using curfew::outcome;
+using curfew::readiness;
+using curfew::socket_state;
+using curfew::detail::ready_queue;
+using curfew::platform::buffer;
+
+namespace {
+
+struct a_read : operation {
+    explicit a_read(socket_state* on = nullptr)
+        : operation(operation_kind::read, readiness::readable, on) {}
+};
+
+/// Buffers of these sizes, none of which is read or written here.
+class buffers_of {
+public:
+    explicit buffers_of(std::vector<std::size_t> sizes) {
+        for (const std::size_t size : sizes) list_.push_back({storage_, size});
+    }
+    void give_to(operation& op) const {
+        op.buffers = list_.data();
+        op.buffer_count = list_.size();
+    }
+
+private:
+    std::byte storage_[1];
+    std::vector<buffer> list_;
+};
+
+struct ended {
+    outcome result;
+    int error;
+};
+
+ended finished(outcome reason, outcome how, int error = 0) {
+    operation op(operation_kind::read, readiness::readable, nullptr);
+    op.progress = operation::state::pending;
+    op.reason = reason;
+    op.finish(how, error);
+    REQUIRE(op.progress == operation::state::complete);
+    return {op.result, op.error};
+}
+
+}  // namespace
+
+// How an operation ends ---------------------------------------------------------------------------
+
+TEST_CASE("an operation that nobody asked to end says what the system said") {
+    CHECK(finished(outcome::success, outcome::success).result == outcome::success);
+    CHECK(finished(outcome::success, outcome::eof).result == outcome::eof);
+    const ended failed = finished(outcome::success, outcome::system, 111);
+    CHECK(failed.result == outcome::system);
+    CHECK(failed.error == 111);
+}
+
+TEST_CASE("success wins over whatever reason there was to end") {
+    for (const auto reason : {outcome::timed_out, outcome::canceled, outcome::closed})
+        CHECK(finished(reason, outcome::success).result == outcome::success);
+}
+
+TEST_CASE("the reason wins over the error it caused") {
+    for (const auto reason : {outcome::timed_out, outcome::canceled, outcome::closed}) {
+        for (const auto how : {outcome::system, outcome::eof, outcome::canceled, outcome::closed}) {
+            CHECK(finished(reason, how, 104).result == reason);
+        }
+    }
+}
+
+// Progress through the buffers --------------------------------------------------------------------
+
+TEST_CASE("a plain read or write is done with any byte moved") {
+    operation op(operation_kind::read, readiness::readable, nullptr);
+    const buffers_of buffers({10, 10});
+    buffers.give_to(op);
+    CHECK(op.advance(1));
+    CHECK(op.transferred == 1);
+}
+
+TEST_CASE("an exact operation goes on until its buffers are used up, and counts all") {
+    operation op(operation_kind::read, readiness::readable, nullptr);
+    op.exact = true;
+    const buffers_of buffers({10, 5});
+    buffers.give_to(op);
+    CHECK_FALSE(op.advance(4));
+    CHECK(op.buffer_count == 2);
+    CHECK(op.offset == 4);
+    CHECK_FALSE(op.advance(6));  // the first is full
+    CHECK(op.buffer_count == 1);
+    CHECK(op.offset == 0);
+    CHECK(op.buffers->size == 5);
+    CHECK_FALSE(op.advance(4));
+    CHECK(op.offset == 4);
+    CHECK(op.advance(1));
+    CHECK(op.transferred == 15);
+}
+
+TEST_CASE("one step may fill several buffers and a part of the next") {
+    operation op(operation_kind::read, readiness::readable, nullptr);
+    op.exact = true;
+    const buffers_of buffers({2, 3, 4, 5});
+    buffers.give_to(op);
+    CHECK_FALSE(op.advance(2 + 3 + 4 + 1));
+    CHECK(op.buffer_count == 1);
+    CHECK(op.offset == 1);
+    CHECK(op.advance(4));
+    CHECK(op.transferred == 14);
+}
+
+TEST_CASE("empty buffers are passed over, wherever they stand") {
+    operation op(operation_kind::read, readiness::readable, nullptr);
+    op.exact = true;
+    const buffers_of buffers({0, 3, 0, 0, 2, 0});
+    buffers.give_to(op);
+    CHECK_FALSE(op.advance(0));
+    CHECK(op.buffers->size == 3);
+    CHECK_FALSE(op.advance(3));
+    CHECK(op.buffers->size == 2);
+    CHECK(op.offset == 0);
+    CHECK(op.advance(2));  // and the empty one behind it needs no further step
+    CHECK(op.buffer_count == 0);
+    CHECK(op.transferred == 5);
+}
+
+TEST_CASE("in steps of any size an exact operation ends with its last byte and not before") {
+    const unsigned seed = std::random_device()();
+    CAPTURE(seed);
+    std::mt19937 random(seed);
+    for (int round = 0; round < 500; ++round) {
+        std::vector<std::size_t> sizes(1 + random() % 6);
+        std::size_t total = 0;
+        for (auto& size : sizes) total += size = random() % 3 ? random() % 20 : 0;
+        if (total == 0) continue;
+        operation op(operation_kind::read, readiness::readable, nullptr);
+        op.exact = true;
+        const buffers_of buffers(sizes);
+        buffers.give_to(op);
+        std::size_t left = total;
+        while (left > 0) {
+            const std::size_t step = 1 + random() % left;
+            left -= step;
+            REQUIRE(op.advance(step) == (left == 0));
+            REQUIRE(op.transferred == total - left);
+        }
+    }
+}
+
+// Directions and delivery -------------------------------------------------------------------------
+
+TEST_CASE("readiness combines like flags") {
+    CHECK((readiness::readable & readiness::readable));
+    CHECK_FALSE((readiness::readable & readiness::writable));
+    const auto both = readiness::readable | readiness::writable;
+    CHECK((both & readiness::readable));
+    CHECK((both & readiness::writable));
+
+    operation op(operation_kind::read, readiness::readable, nullptr);
+    op.interest = readiness::writable;
+    CHECK(op.waits_for(readiness::writable));
+    CHECK_FALSE(op.waits_for(readiness::readable));
+    op.interest = both;
+    CHECK(op.waits_for(readiness::readable));
+    CHECK(op.waits_for(readiness::writable));
+}
+
+TEST_CASE("a delivered operation is no longer its socket's pending one, and is queued") {
+    ready_queue ready;
+    completions done(ready);
+    socket_state socket;
+    a_read reader(&socket);
+    operation writer(operation_kind::write, readiness::writable, &socket);
+    socket.reader = &reader;
+    socket.writer = &writer;
+
+    writer.finish(outcome::success);
+    done.push(writer);
+    CHECK(socket.reader == &reader);
+    CHECK(socket.writer == nullptr);
+    CHECK(ready.pop() == &writer);
+
+    reader.finish(outcome::eof);
+    done.push(reader);
+    CHECK(socket.reader == nullptr);
+    CHECK(ready.pop() == &reader);
+    CHECK(ready.empty());
+}
+
+TEST_CASE("a wait of both directions leaves both places at once") {
+    ready_queue ready;
+    completions done(ready);
+    socket_state socket;
+    operation both(operation_kind::wait, readiness::readable | readiness::writable, &socket);
+    socket.reader = socket.writer = &both;
+    both.finish(outcome::success);
+    done.push(both);
+    CHECK(socket.reader == nullptr);
+    CHECK(socket.writer == nullptr);
+    CHECK(ready.pop() == &both);
+    CHECK(ready.empty());
+}
+
+TEST_CASE("a socket without a handle is not open") {
+    socket_state socket;
+    CHECK_FALSE(socket.is_open());
+    CHECK(socket.loop == nullptr);
+    CHECK_FALSE(socket.write_broken);
+}

@@ -1,0 +1,1310 @@
+#include <curfew/io_context.hpp>
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <coroutine>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <stop_token>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <curfew/curfew.hpp>
+
+#include "support/counted.hpp"
+#include "support/fatal.hpp"
+#include "support/foreign.hpp"
+#include "support/reactors.hpp"
+#include "support/watched_reactor.hpp"
+
+using namespace curfew;
+using namespace std::chrono_literals;
+using test::counted;
+using test::watched_reactor;
+using time_point = curfew::clock::time_point;
+
+namespace {
+
+using events = std::vector<int>;
+
+task<> note(events& log, int id) {
+    log.push_back(id);
+    co_return;
+}
+
+task<> sleep_and_note(std::chrono::nanoseconds time, events& log, int id) {
+    (void)co_await sleep_for(time);
+    log.push_back(id);
+}
+
+task<> note_and_yield(events& log, int id) {
+    for (;;) {
+        log.push_back(id);
+        const auto [ec] = co_await yield();
+        if (ec) co_return;
+    }
+}
+
+ip::endpoint any_port() { return {ip::address::loopback_v4(), 0}; }
+
+/// A context on a watched reactor, and what that saw.
+struct watched {
+    std::shared_ptr<watched_reactor::log> log = std::make_shared<watched_reactor::log>();
+    io_context ctx;
+    explicit watched(reactor_kind kind) : ctx(std::make_unique<watched_reactor>(kind, log)) {}
+};
+
+/// Keeps the processor busy until then.
+void work_until(time_point end) {
+    while (curfew::clock::now() < end) {}
+}
+
+}  // namespace
+
+// Run ---------------------------------------------------------------------------------------------
+
+REACTOR_TEST("a context says which reactor it has") {
+    CHECK(io_context(kind).name() == to_string(kind));
+    CHECK(watched(kind).ctx.name() == "watched");
+}
+
+REACTOR_TEST("run with nothing to do returns at once, as often as it is called") {
+    watched own(kind);
+    CHECK(own.ctx.run() == 0);
+    CHECK(own.ctx.run() == 0);
+    CHECK(own.ctx.run_one() == 0);
+    CHECK(own.ctx.poll() == 0);
+    CHECK(own.ctx.run_for(1h) == 0);
+    for (const auto wait : own.log->waits) CHECK(wait == 0ns);
+}
+
+REACTOR_TEST("run returns when all tasks have returned and all functions have run, and counts") {
+    io_context ctx(kind);
+    events log;
+    ctx.spawn(note(log, 1));
+    ctx.spawn(note(log, 2));
+    ctx.post([&] { log.push_back(3); });
+    ctx.spawn([](events& to) -> task<> {
+        co_await yield();
+        co_await yield();
+        to.push_back(4);
+    }(log));
+    CHECK(ctx.run() == 6);  // of the last one three steps
+    CHECK(log == events{1, 2, 3, 4});
+}
+
+REACTOR_TEST("run can be called again, without a restart") {
+    io_context ctx(kind);
+    events log;
+    for (int i = 0; i < 3; ++i) {
+        ctx.spawn(sleep_and_note(10us, log, i));
+        CHECK(ctx.run() == 2);
+    }
+    CHECK(log == events{0, 1, 2});
+}
+
+REACTOR_TEST("run waits for what a task waits for, and not a moment less") {
+    watched own(kind);
+    events log;
+    const auto before = curfew::clock::now();
+    own.ctx.spawn(sleep_and_note(3ms, log, 1));
+    own.ctx.run();
+    CHECK(log == events{1});
+    CHECK(curfew::clock::now() - before >= 3ms);
+    for (const auto wait : own.log->waits) CHECK(wait <= 3ms);
+}
+
+REACTOR_TEST("without a deadline the loop waits for ever") {
+    watched own(kind);
+    std::thread other;
+    auto handle = own.ctx.spawn([](io_context& ctx, std::thread& in) -> task<> {
+        co_await yield();
+        in = std::thread([&] { ctx.post([] {}); });
+        (void)co_await sleep_until(time_point::max());
+    }(own.ctx, other));
+    own.ctx.post([] {});
+    while (own.ctx.run_one() != 0 && !other.joinable()) {}
+    own.log->waits.clear();
+    own.ctx.run_one();  // until the other thread's function
+    other.join();
+    REQUIRE_FALSE(own.log->waits.empty());
+    CHECK(own.log->waits.front() == platform::forever);
+    handle.cancel();
+    own.ctx.run();
+}
+
+REACTOR_TEST("run_for returns when its time is over, and what is left goes on with the next run") {
+    io_context ctx(kind);
+    events log;
+    auto handle = ctx.spawn(sleep_and_note(1h, log, 1));
+    const auto before = curfew::clock::now();
+    ctx.run_for(2ms);
+    CHECK(curfew::clock::now() - before >= 2ms);
+    CHECK(log.empty());
+    CHECK_FALSE(handle.done());
+    handle.cancel();
+    ctx.run();
+    CHECK(log == events{1});
+}
+
+REACTOR_TEST("run_for returns early when the work is done") {
+    watched own(kind);
+    events log;
+    own.ctx.spawn(note(log, 1));
+    CHECK(own.ctx.run_for(1h) == 1);
+    for (const auto wait : own.log->waits) CHECK(wait == 0ns);
+}
+
+REACTOR_TEST("run_for of no time does what is ready, without waiting") {
+    for (const auto time : {0ns, -5ns}) {
+        watched own(kind);
+        events log;
+        own.ctx.spawn(note(log, 1));
+        own.ctx.spawn(sleep_and_note(1h, log, 3));
+        own.ctx.post([&] { log.push_back(2); });
+        own.ctx.run_for(time);
+        CHECK(log == events{1, 2});
+        for (const auto wait : own.log->waits) CHECK(wait == 0ns);
+    }
+}
+
+REACTOR_TEST("run_for of any length is possible") {
+    io_context ctx(kind);
+    events log;
+    ctx.spawn(sleep_and_note(100us, log, 1));
+    ctx.run_for(std::chrono::hours::max());
+    ctx.spawn(sleep_and_note(100us, log, 2));
+    ctx.run_until(time_point::max());
+    CHECK(log == events{1, 2});
+}
+
+REACTOR_TEST("run_until returns at that point in time") {
+    io_context ctx(kind);
+    events log;
+    auto handle = ctx.spawn(sleep_and_note(1h, log, 1));
+    const auto end = curfew::clock::now() + 2ms;
+    ctx.run_until(end);
+    CHECK(curfew::clock::now() >= end);
+    CHECK_FALSE(handle.done());
+    ctx.run_until(end - 1h);  // long past: returns
+    ctx.run_until(time_point::min());
+    CHECK_FALSE(handle.done());
+}
+
+REACTOR_TEST("run_one does one thing, and waits for it if it must") {
+    io_context ctx(kind);
+    events log;
+    ctx.post([&] { log.push_back(1); });
+    ctx.post([&] { log.push_back(2); });
+    CHECK(ctx.run_one() == 1);
+    CHECK(log == events{1});
+    CHECK(ctx.run_one() == 1);
+    CHECK(log == events{1, 2});
+    ctx.spawn(sleep_and_note(500us, log, 3));
+    CHECK(ctx.run_one() == 1);  // the task begins
+    CHECK(log == events{1, 2});
+    CHECK(ctx.run_one() == 1);  // and its sleep ends
+    CHECK(log == events{1, 2, 3});
+    CHECK(ctx.run_one() == 0);
+}
+
+// Poll --------------------------------------------------------------------------------------------
+
+REACTOR_TEST("poll runs what is ready and never waits") {
+    watched own(kind);
+    events log;
+    own.ctx.spawn(note(log, 1));
+    own.ctx.spawn(sleep_and_note(1h, log, 3));
+    own.ctx.post([&] { log.push_back(2); });
+    CHECK(own.ctx.poll() == 3);
+    CHECK(log == events{1, 2});
+    CHECK(own.ctx.poll() == 0);
+    for (const auto wait : own.log->waits) CHECK(wait == 0ns);
+}
+
+REACTOR_TEST("poll runs what becomes ready by what it runs") {
+    io_context ctx(kind);
+    events log;
+    ctx.post([&] {
+        log.push_back(1);
+        ctx.post([&] { log.push_back(2); });
+        ctx.spawn(note(log, 3));
+    });
+    CHECK(ctx.poll() == 3);
+    CHECK(log == events{1, 2, 3});
+}
+
+REACTOR_TEST("poll looks at the sockets") {
+    io_context ctx(kind);
+    events log;
+    ctx.spawn([](io_context& own, events& to) -> task<> {
+        tcp::acceptor acceptor(own);
+        acceptor.listen(any_port()).value();
+        tcp::socket client(own);
+        (co_await client.connect(acceptor.local_endpoint())).value();
+        tcp::socket server = (co_await acceptor.accept()).value();
+        (co_await server.write_some("x")).value();
+        std::array<char, 8> buffer;
+        const auto [ec, n] = co_await client.read_some(buffer);
+        to.push_back(static_cast<int>(n));
+    }(ctx, log));
+    for (int i = 0; i < 100'000 && log.empty(); ++i) ctx.poll();
+    CHECK(log == events{1});
+}
+
+REACTOR_TEST("poll_for of a long time returns as soon as nothing is ready") {
+    watched own(kind);
+    events log;
+    own.ctx.spawn(note(log, 1));
+    own.ctx.spawn(sleep_and_note(1h, log, 2));
+    CHECK(own.ctx.poll_for(1h) == 2);
+    CHECK(log == events{1});
+    for (const auto wait : own.log->waits) CHECK(wait == 0ns);
+}
+
+REACTOR_TEST("poll_for goes on with what yields until its budget is spent") {
+    io_context ctx(kind);
+    events log;
+    auto handle = ctx.spawn(note_and_yield(log, 1));
+    const auto before = curfew::clock::now();
+    ctx.poll_for(2ms);
+    CHECK(curfew::clock::now() - before >= 2ms);
+    CHECK(log.size() > 10);
+    handle.cancel();
+}
+
+REACTOR_TEST("poll_for starts nothing new once its budget is spent; the rest goes on later") {
+    io_context ctx(kind);
+    events log;
+    const auto heavy = [](events& to, time_point end, int id) -> task<> {
+        to.push_back(id);
+        work_until(end);
+        co_return;
+    };
+    const auto end = curfew::clock::now() + 2ms;
+    for (int id = 1; id <= 5; ++id) ctx.spawn(heavy(log, end, id));
+    ctx.poll_for(1ms);  // spent by the first one
+    CHECK(log == events{1});
+    ctx.poll_for(1h);
+    CHECK(log == events{1, 2, 3, 4, 5});
+}
+
+REACTOR_TEST("poll_for of no time never starts more than one thing") {
+    for (const auto budget : {0ns, -1ns}) {
+        io_context ctx(kind);
+        events log;
+        for (int id = 1; id <= 5; ++id) ctx.spawn(note(log, id));
+        ctx.poll_for(budget);
+        CHECK(log.size() <= 1);
+    }
+}
+
+// Deadlines and the time --------------------------------------------------------------------------
+
+REACTOR_TEST("next_deadline is the earliest end of a sleep or limit, or none") {
+    io_context ctx(kind);
+    events log;
+    CHECK_FALSE(ctx.next_deadline());
+    const auto begin = curfew::clock::now();
+    auto late = ctx.spawn(
+        [](time_point until) -> task<> { (void)co_await sleep_until(until); }(begin + 2h));
+    auto early = ctx.spawn(
+        [](time_point until) -> task<> { (void)co_await sleep_until(until); }(begin + 1h));
+    ctx.poll();
+    REQUIRE(ctx.next_deadline());
+    CHECK(*ctx.next_deadline() == begin + 1h);
+    early.cancel();
+    CHECK(*ctx.next_deadline() == begin + 2h);
+    late.cancel();
+    CHECK_FALSE(ctx.next_deadline());
+    ctx.run();
+    CHECK_FALSE(ctx.next_deadline());
+}
+
+REACTOR_TEST("a relative sleep's deadline is that long after its beginning, at the least") {
+    io_context ctx(kind);
+    events log;
+    const auto begin = curfew::clock::now();
+    auto handle = ctx.spawn(sleep_and_note(1h, log, 1));
+    ctx.poll();
+    REQUIRE(ctx.next_deadline());
+    CHECK(*ctx.next_deadline() >= begin + 1h);
+    CHECK(*ctx.next_deadline() <= curfew::clock::now() + 1h);
+}
+
+REACTOR_TEST("a deadline that has passed stays the next one until the loop runs") {
+    io_context ctx(kind);
+    events log;
+    ctx.spawn(sleep_and_note(1us, log, 1));
+    ctx.poll();
+    if (log.empty()) {  // else it has ended within the poll
+        work_until(curfew::clock::now() + 10us);
+        REQUIRE(ctx.next_deadline());
+        CHECK(*ctx.next_deadline() <= curfew::clock::now());
+        ctx.poll();
+    }
+    CHECK(log == events{1});
+    CHECK_FALSE(ctx.next_deadline());
+}
+
+REACTOR_TEST("now stands still between two looks at the system, and never runs backwards") {
+    io_context ctx(kind);
+    ctx.block_on([](io_context& own) -> task<> {
+        time_point last = own.now();
+        for (int i = 0; i < 5; ++i) {
+            const auto now = own.now();
+            work_until(curfew::clock::now() + 100us);
+            CHECK(own.now() == now);
+            CHECK(now >= last);
+            last = now;
+            co_await yield();
+            CHECK(own.now() > now);
+            CHECK(own.now() <= curfew::clock::now());
+        }
+    }(ctx));
+}
+
+// Stop --------------------------------------------------------------------------------------------
+
+REACTOR_TEST("stop before run makes it return at once, and only once") {
+    io_context ctx(kind);
+    events log;
+    ctx.spawn(note(log, 1));
+    ctx.stop();
+    CHECK(ctx.run() == 0);
+    CHECK(log.empty());
+    CHECK(ctx.run() == 1);
+    CHECK(log == events{1});
+}
+
+REACTOR_TEST("several stops before a run are one") {
+    io_context ctx(kind);
+    events log;
+    ctx.spawn(note(log, 1));
+    for (int i = 0; i < 5; ++i) ctx.stop();
+    CHECK(ctx.run() == 0);
+    CHECK(ctx.run() == 1);
+}
+
+REACTOR_TEST("stop holds for every way to run") {
+    io_context ctx(kind);
+    events log;
+    ctx.spawn(note(log, 1));
+    ctx.stop();
+    CHECK(ctx.run_for(1h) == 0);
+    ctx.stop();
+    CHECK(ctx.run_until(curfew::clock::now() + 1h) == 0);
+    ctx.stop();
+    CHECK(ctx.run_one() == 0);
+    ctx.stop();
+    CHECK(ctx.poll() == 0);
+    ctx.stop();
+    CHECK(ctx.poll_for(1h) == 0);
+    CHECK(log.empty());
+    CHECK(ctx.poll() == 1);
+}
+
+REACTOR_TEST("a stop with no work is used up by the run that finds none") {
+    io_context ctx(kind);
+    events log;
+    ctx.stop();
+    CHECK(ctx.run() == 0);
+    ctx.spawn(note(log, 1));
+    CHECK(ctx.run() == 1);
+}
+
+REACTOR_TEST("stop from inside makes run return; what it left goes on with the next run") {
+    io_context ctx(kind);
+    events log;
+    ctx.spawn([](io_context& own, events& to) -> task<> {
+        to.push_back(1);
+        own.stop();
+        to.push_back(2);  // until it is suspended
+        co_await yield();
+        to.push_back(3);
+    }(ctx, log));
+    CHECK(ctx.run() == 1);
+    CHECK(log == events{1, 2});
+    CHECK(ctx.run() == 1);
+    CHECK(log == events{1, 2, 3});
+}
+
+REACTOR_TEST("stop makes run return before anything else that is ready is run") {
+    io_context ctx(kind);
+    events log;
+    ctx.post([&] {
+        log.push_back(1);
+        ctx.stop();
+    });
+    ctx.post([&] { log.push_back(2); });
+    ctx.post([&] { log.push_back(3); });
+    CHECK(ctx.run() == 1);
+    CHECK(log == events{1});
+    CHECK(ctx.run() == 2);
+    CHECK(log == events{1, 2, 3});
+}
+
+REACTOR_TEST("stop from inside poll ends that poll, and not the next one too") {
+    io_context ctx(kind);
+    events log;
+    ctx.post([&] {
+        log.push_back(1);
+        ctx.stop();
+    });
+    ctx.post([&] { log.push_back(2); });
+    CHECK(ctx.poll() == 1);
+    CHECK(log == events{1});
+    CHECK(ctx.poll() == 1);
+    CHECK(log == events{1, 2});
+}
+
+// Post --------------------------------------------------------------------------------------------
+
+REACTOR_TEST("posted functions run in their order, in the loop, not in post") {
+    io_context ctx(kind);
+    events log;
+    for (int i = 0; i < 1'000; ++i) ctx.post([&log, i] { log.push_back(i); });
+    CHECK(log.empty());
+    CHECK(ctx.run() == 1'000);
+    REQUIRE(log.size() == 1'000);
+    for (int i = 0; i < 1'000; ++i) REQUIRE(log[static_cast<std::size_t>(i)] == i);
+}
+
+REACTOR_TEST("a function posted from inside runs after what is ready, within the same run") {
+    io_context ctx(kind);
+    events log;
+    ctx.post([&] {
+        ctx.post([&] { log.push_back(3); });
+        log.push_back(1);
+    });
+    ctx.post([&] { log.push_back(2); });
+    CHECK(ctx.run() == 3);
+    CHECK(log == events{1, 2, 3});
+}
+
+REACTOR_TEST("functions that can only be moved can be posted") {
+    io_context ctx(kind);
+    int seen = 0;
+    ctx.post([&seen, owned = std::make_unique<int>(7)] { seen = *owned; });
+    ctx.run();
+    CHECK(seen == 7);
+}
+
+REACTOR_TEST("a function is destroyed when it has run") {
+    int alive = 0;
+    io_context ctx(kind);
+    events log;
+    ctx.post([&, held = counted(alive)] { log.push_back(alive); });
+    ctx.post([&] { log.push_back(alive); });
+    CHECK(alive == 1);
+    ctx.run();
+    CHECK(log == events{1, 0});
+}
+
+REACTOR_TEST("functions that never run are destroyed with the context, once") {
+    int alive = 0;
+    bool ran = false;
+    {
+        io_context ctx(kind);
+        for (int i = 0; i < 10; ++i) ctx.post([&, held = counted(alive)] { ran = true; });
+        CHECK(alive == 10);
+    }
+    CHECK(alive == 0);
+    CHECK_FALSE(ran);
+}
+
+REACTOR_TEST("a function may spawn tasks, and a task may post functions") {
+    io_context ctx(kind);
+    events log;
+    ctx.post([&] { ctx.spawn(note(log, 1)); });
+    ctx.spawn([](events& to) -> task<> {
+        this_context().post([&to] { to.push_back(2); });
+        co_return;
+    }(log));
+    CHECK(ctx.run() == 4);
+    std::sort(log.begin(), log.end());
+    CHECK(log == events{1, 2});
+}
+
+#if CURFEW_EXCEPTIONS
+REACTOR_TEST("what a function throws comes out of run; the others run with the next") {
+    int alive = 0;
+    events log;
+    io_context ctx(kind);
+    ctx.post([&] { log.push_back(1); });
+    ctx.post([held = counted(alive)] { throw std::runtime_error("posted"); });
+    ctx.post([&] { log.push_back(2); });
+    CHECK_THROWS_WITH_AS(ctx.run(), "posted", std::runtime_error);
+    CHECK(alive == 0);
+    CHECK(log == events{1});
+    CHECK(ctx.run() == 1);
+    CHECK(log == events{1, 2});
+}
+#endif
+
+// block_on ----------------------------------------------------------------------------------------
+
+REACTOR_TEST("block_on gives what the task returns, of every kind") {
+    io_context ctx(kind);
+    int there = 3;
+    CHECK(ctx.block_on([]() -> task<int> { co_return 5; }()) == 5);
+    CHECK(ctx.block_on([](int& to) -> task<int&> { co_return to; }(there)) == 3);
+    static_assert(std::is_same_v<decltype(ctx.block_on(std::declval<task<int&>>())), int&>);
+    CHECK(*ctx.block_on([]() -> task<std::unique_ptr<int>> {
+        co_await yield();
+        co_return std::make_unique<int>(6);
+    }()) == 6);
+    ctx.block_on([]() -> task<> { co_return; }());
+}
+
+REACTOR_TEST("block_on runs other tasks meanwhile, and leaves them suspended") {
+    io_context ctx(kind);
+    events log;
+    auto endless = ctx.spawn(note_and_yield(log, 1));
+    auto sleeper = ctx.spawn(sleep_and_note(1h, log, 2));
+    ctx.block_on([]() -> task<> {
+        for (int i = 0; i < 3; ++i) co_await yield();
+    }());
+    CHECK(log.size() >= 3);
+    CHECK_FALSE(endless.done());
+    CHECK_FALSE(sleeper.done());
+    endless.cancel();
+    sleeper.cancel();
+    ctx.run();
+    CHECK(endless.done());
+    CHECK(sleeper.done());
+}
+
+REACTOR_TEST("block_on frees the frame when it returns") {
+    int alive = 0;
+    io_context ctx(kind);
+    ctx.block_on([](counted) -> task<> { co_await yield(); }(counted(alive)));
+    CHECK(alive == 0);
+}
+
+#if CURFEW_EXCEPTIONS
+
+REACTOR_TEST("block_on throws what leaves the task, once") {
+    io_context ctx(kind);
+    const auto fails = []() -> task<int> {
+        co_await yield();
+        throw std::runtime_error("from the task");
+    };
+    CHECK_THROWS_WITH_AS((void)ctx.block_on(fails()), "from the task", std::runtime_error);
+    CHECK_NOTHROW(ctx.run());
+}
+
+REACTOR_TEST("stop ends block_on with canceled, and the task is destroyed where it stands") {
+    int alive = 0;
+    io_context ctx(kind);
+    events log;
+    const auto forever = [](counted, events& to) -> task<int> {
+        (void)co_await sleep_for(1h);
+        to.push_back(1);
+        co_return 1;
+    };
+    ctx.post([&] { ctx.stop(); });
+    std::error_code ec;
+    try {
+        (void)ctx.block_on(forever(counted(alive), log));
+    } catch (const std::system_error& error) {
+        ec = error.code();
+    }
+    CHECK(ec == errc::canceled);
+    CHECK(alive == 0);
+    CHECK(log.empty());  // it was not resumed
+    CHECK_FALSE(ctx.next_deadline());
+    ctx.spawn(note(log, 2));
+    CHECK(ctx.run() == 1);  // the context is as good as before
+}
+
+REACTOR_TEST("another task's exception ends block_on, and the task is destroyed where it stands") {
+    int alive = 0;
+    io_context ctx(kind);
+    events log;
+    ctx.spawn([]() -> task<> {
+        co_await yield();
+        throw std::runtime_error("another's");
+    }());
+    const auto forever = [](counted, events& to) -> task<> {
+        (void)co_await sleep_for(1h);
+        to.push_back(1);
+    };
+    CHECK_THROWS_WITH_AS(ctx.block_on(forever(counted(alive), log)), "another's",
+                         std::runtime_error);
+    CHECK(alive == 0);
+    CHECK(log.empty());
+    CHECK(ctx.run() == 0);
+}
+
+REACTOR_TEST("a block_on task is destroyed in whatever it is suspended") {
+    int alive = 0;
+    io_context ctx(kind);
+    std::stop_source source;
+    udp::socket socket(ctx);
+    socket.bind(any_port()).value();
+    const auto receives = [](counted, udp::socket& from) -> task<> {
+        std::array<std::byte, 100> buffer;
+        (void)co_await from.receive(buffer);
+    };
+    const auto limited = [&](counted) -> task<> {
+        (void)co_await with_timeout(receives(counted(alive), socket), 1h);
+    };
+    const auto stoppable = [&](counted) -> task<> {
+        (void)co_await cancel_on(sleep_for(1h), source.get_token());
+    };
+    const auto joins = [&](counted) -> task<> {
+        co_await this_context().spawn(limited(counted(alive)));
+    };
+    const auto yields = [&](counted) -> task<> {
+        for (;;) co_await yield();
+    };
+    const auto blocked = [&](task<> work) {
+        ctx.post([&] { ctx.post([&] { ctx.stop(); }); });
+        CHECK_THROWS_AS(ctx.block_on(std::move(work)), std::system_error);
+    };
+    blocked(receives(counted(alive), socket));
+    CHECK(alive == 0);
+    blocked(limited(counted(alive)));
+    CHECK(alive == 0);
+    blocked(stoppable(counted(alive)));
+    CHECK(alive == 0);
+    blocked(yields(counted(alive)));
+    CHECK(alive == 0);
+    blocked(joins(counted(alive)));
+    ctx.run();  // the joined task has been cancelled
+    CHECK(alive == 0);
+
+    // Nothing that is gone is resumed, and the socket works on.
+    source.request_stop();
+    std::array<char, 4> buffer{};
+    const std::size_t n =
+        ctx.block_on([](udp::socket& own, std::span<char> to) -> task<std::size_t> {
+            (co_await own.send_to("hi", own.local_endpoint())).value();
+            co_return (co_await own.receive(to)).value();
+        }(socket, buffer));
+    CHECK(n == 2);
+}
+
+REACTOR_TEST("an error of the reactor comes out of run, and the next run goes on") {
+    watched own(kind);
+    events log;
+    own.ctx.spawn(sleep_and_note(1us, log, 1));
+    own.log->fail_with = ENOMEM;
+    std::error_code ec;
+    try {
+        own.ctx.run();
+    } catch (const std::system_error& error) {
+        ec = error.code();
+    }
+    CHECK(ec == std::errc::not_enough_memory);
+    own.ctx.run();
+    CHECK(log == events{1});
+}
+
+#endif
+
+// Contexts in contexts ----------------------------------------------------------------------------
+
+REACTOR_TEST("a task of one context may poll another one") {
+    io_context outer(kind), inner(kind);
+    events log;
+    io_context* seen_inside = nullptr;
+    inner.spawn([](events& to, io_context*& seen) -> task<> {
+        to.push_back(2);
+        co_await yield();
+        seen = &this_context();
+        (void)co_await sleep_for(100us);
+        to.push_back(3);
+    }(log, seen_inside));
+    const auto frames = [](io_context& own, io_context& other, events& to) -> task<> {
+        to.push_back(1);
+        while (to.back() != 3) {
+            other.poll();
+            CHECK(&this_context() == &own);
+            co_await yield();
+            CHECK(&this_context() == &own);
+        }
+        to.push_back(4);
+    };
+    outer.block_on(frames(outer, inner, log));
+    CHECK(seen_inside == &inner);
+    CHECK(log == events{1, 2, 3, 4});
+}
+
+REACTOR_TEST("a task of one context may run another one to its end") {
+    io_context outer(kind), inner(kind);
+    events log;
+    const auto inside = [](events& to) -> task<int> {
+        (void)co_await sleep_for(100us);
+        to.push_back(2);
+        co_return 7;
+    };
+    const auto outside = [&](events& to) -> task<int> {
+        to.push_back(1);
+        const int value = inner.block_on(inside(to));
+        (void)co_await sleep_for(100us);
+        to.push_back(3);
+        co_return value;
+    };
+    CHECK(outer.block_on(outside(log)) == 7);
+    CHECK(log == events{1, 2, 3});
+}
+
+REACTOR_TEST("a task may post to and spawn in another context, which runs it in its own time") {
+    io_context first(kind), second(kind);
+    events log;
+    first.block_on([](io_context& other, events& to) -> task<> {
+        other.post([&to] { to.push_back(2); });
+        other.spawn(note(to, 3));
+        to.push_back(1);
+        co_return;
+    }(second, log));
+    CHECK(log == events{1});
+    second.run();
+    CHECK(log.size() == 3);
+}
+
+REACTOR_TEST("a function posted to the outer context from inside the inner one is not lost") {
+    io_context outer(kind), inner(kind);
+    events log;
+    inner.post([&] { outer.post([&] { log.push_back(1); }); });
+    outer.block_on([](io_context& other, events& to) -> task<> {
+        other.poll();
+        while (to.empty()) co_await yield();
+    }(inner, log));
+    CHECK(log == events{1});
+}
+
+REACTOR_TEST("a task that awaits a handle of another context goes on in its own") {
+    io_context outer(kind), inner(kind);
+    io_context* where = nullptr;
+    auto handle = inner.spawn([]() -> task<> {
+        co_await yield();
+        co_await yield();
+    }());
+    auto joiner = outer.spawn([](join_handle<>& other, io_context*& to) -> task<> {
+        co_await other;
+        to = &this_context();
+    }(handle, where));
+    outer.poll();
+    while (!handle.done()) inner.poll();
+    for (int i = 0; i < 10 && !joiner.done(); ++i) outer.poll();
+    CHECK(joiner.done());
+    CHECK(where == &outer);
+}
+
+// Fairness ----------------------------------------------------------------------------------------
+
+namespace {
+
+/// Awaits what completes at once, until told to end.
+task<> complete_at_once(tcp::socket& socket, const bool& end, int& count) {
+    std::array<std::byte, 1> buffer;
+    while (!end && count < 10'000'000) {
+        (void)co_await socket.read_some(std::span(buffer).first(0));
+        ++count;
+    }
+}
+
+}  // namespace
+
+REACTOR_TEST("a task whose operations all complete at once starves no other task") {
+    io_context ctx(kind);
+    tcp::socket socket(ctx);
+    socket.open(ip::family::v4).value();
+    bool end = false;
+    int count = 0;
+    ctx.spawn(complete_at_once(socket, end, count));
+    ctx.spawn([](bool& done) -> task<> {
+        for (int i = 0; i < 10; ++i) co_await yield();
+        done = true;
+    }(end));
+    ctx.run();
+    CHECK(end);
+    CHECK(count > 0);
+    CHECK(count < 100'000);
+}
+
+REACTOR_TEST("a task whose operations all complete at once starves no sleep") {
+    io_context ctx(kind);
+    tcp::socket closed(ctx);
+    bool end = false;
+    int count = 0;
+    ctx.spawn(complete_at_once(closed, end, count));
+    ctx.spawn([](bool& done) -> task<> {
+        (void)co_await sleep_for(10us);
+        done = true;
+    }(end));
+    ctx.run();
+    CHECK(end);
+}
+
+REACTOR_TEST("a task whose operations all complete at once starves no socket and no function") {
+    io_context ctx(kind);
+    tcp::socket closed(ctx);
+    udp::socket receiver(ctx);
+    receiver.bind(any_port()).value();
+    bool received = false, posted = false;
+    int count = 0;
+    ctx.spawn(complete_at_once(closed, received, count));
+    ctx.spawn([](io_context& own, udp::socket& from, bool& done, bool& after) -> task<> {
+        std::array<char, 8> buffer;
+        udp::socket sender(own);
+        sender.bind(any_port()).value();
+        co_await yield();
+        own.post([&] { after = true; });
+        (void)(co_await sender.send_to("x", from.local_endpoint())).value();
+        (void)(co_await from.receive(buffer)).value();
+        done = true;
+    }(ctx, receiver, received, posted));
+    ctx.run();
+    CHECK(received);
+    CHECK(posted);
+    CHECK(count < 10'000'000);
+}
+
+REACTOR_TEST("poll returns although a task's operations all complete at once") {
+    io_context ctx(kind);
+    tcp::socket closed(ctx);
+    const bool never = false;
+    int count = 0;
+    auto handle = ctx.spawn(complete_at_once(closed, never, count));
+    ctx.poll();
+    CHECK(count > 0);
+    CHECK(count < 100'000);
+    const int before = count;
+    ctx.poll();
+    CHECK(count > before);
+    CHECK_FALSE(handle.done());
+}
+
+REACTOR_TEST("functions that post themselves again starve no sleep of a run") {
+    io_context ctx(kind);
+    bool end = false;
+    int count = 0;
+    struct again {
+        io_context& ctx;
+        const bool& end;
+        int& count;
+        void operator()() const {
+            if (!end && ++count < 10'000'000) ctx.post(*this);
+        }
+    };
+    ctx.post(again{ctx, end, count});
+    ctx.spawn([](bool& done) -> task<> {
+        (void)co_await sleep_for(10us);
+        done = true;
+    }(end));
+    ctx.run();
+    CHECK(end);
+    CHECK(count < 10'000'000);
+}
+
+// The end of a context ----------------------------------------------------------------------------
+
+REACTOR_TEST("a context destroys every task it still has, exactly once, and resumes none") {
+    int alive = 0;
+    events log;
+    {
+        io_context ctx(kind);
+        tcp::acceptor acceptor(ctx);
+        acceptor.listen(any_port()).value();
+        udp::socket datagrams(ctx);
+        datagrams.bind(any_port()).value();
+        std::stop_source source;
+        const auto in = [&](auto make_awaitable) {
+            return ctx.spawn([](auto make, counted, events& to) -> task<> {
+                (void)co_await make();
+                to.push_back(1);
+            }(make_awaitable, counted(alive), log));
+        };
+        const auto nothing = []() -> task<> { co_await yield(); };
+        std::array<std::byte, 10> buffer;
+        ip::endpoint sender;
+        in([] { return sleep_for(1h); });
+        in([] { return sleep_for(std::chrono::hours::max()); });
+        in([&] { return acceptor.accept(); });
+        in([&] { return datagrams.receive_from(buffer, sender); });
+        in([] { return with_timeout(sleep_for(2h), 1h); });
+        in([&] { return cancel_on(sleep_for(1h), source.get_token()); });
+        in([] { return shielded(sleep_for(1h)); });
+        in([] {
+            return []() -> task<int> {
+                (void)co_await sleep_for(1h);
+                co_return 1;
+            }();
+        });
+        auto inner = in([] { return sleep_for(1h); });
+        const auto join = [&]() -> task<int> {
+            co_await inner;
+            co_return 1;
+        };
+        in(join);
+        const auto kept = in([] { return sleep_for(1h); });
+        ctx.poll();
+        ctx.spawn([](counted, task<> held) -> task<> { co_await held; }(counted(alive), nothing()));
+        CHECK(alive == 12);
+    }
+    CHECK(alive == 0);
+    CHECK(log.empty());
+}
+
+namespace {
+
+task<> read_and_note(tcp::socket peer, counted, events& log) {
+    std::array<std::byte, 100> buffer;
+    (void)co_await peer.read_some(buffer);
+    log.push_back(1);
+}
+
+task<> write_and_note(tcp::socket peer, counted, events& log) {
+    const std::vector<char> much(50'000'000);
+    (void)co_await with_timeout(write_all(peer, much), 1h, on_timeout::close);
+    log.push_back(2);
+}
+
+task<> begin_everything(io_context& ctx, int& alive, events& log) {
+    tcp::acceptor acceptor(ctx);
+    acceptor.listen(any_port()).value();
+    tcp::socket client(ctx), idle(ctx);
+    (co_await client.connect(acceptor.local_endpoint())).value();
+    tcp::socket server = (co_await acceptor.accept()).value();
+    (co_await idle.connect(acceptor.local_endpoint())).value();
+    ctx.spawn(write_and_note(std::move(client), counted(alive), log));
+    ctx.spawn(read_and_note(std::move(idle), counted(alive), log));
+    for (int i = 0; i < 5; ++i) co_await yield();
+    // Nobody reads what is written to this one.
+    ctx.spawn([](tcp::socket, counted) -> task<> {
+        (void)co_await sleep_for(1h);
+    }(std::move(server), counted(alive)));
+    for (int i = 0; i < 5; ++i) co_await yield();
+}
+
+}  // namespace
+
+REACTOR_TEST("a context with connections in the middle of everything is destroyed cleanly") {
+    int alive = 0;
+    events log;
+    {
+        io_context ctx(kind);
+        ctx.block_on(begin_everything(ctx, alive, log));
+        CHECK(alive == 3);
+    }
+    CHECK(alive == 0);
+    CHECK(log.empty());
+}
+
+namespace {
+
+/// Does something at its end.
+template <class Function>
+class at_end {
+public:
+    explicit at_end(Function f) : function_(std::move(f)) {}
+    at_end(const at_end&) = delete;
+    at_end& operator=(const at_end&) = delete;
+    ~at_end() { function_(); }
+
+private:
+    Function function_;
+};
+
+}  // namespace
+
+REACTOR_TEST("what destructors spawn and post while a context ends is destroyed too") {
+    int alive = 0;
+    events log;
+    {
+        io_context ctx(kind);
+        ctx.spawn([](io_context& own, int& count, events& to) -> task<> {
+            const at_end last([&] {
+                own.post([&to, held = counted(count)] { to.push_back(1); });
+                own.spawn([](counted, events& log_again) -> task<> {
+                    log_again.push_back(2);
+                    co_return;
+                }(counted(count), to));
+            });
+            (void)co_await sleep_for(1h);
+        }(ctx, alive, log));
+        ctx.poll();
+    }
+    CHECK(alive == 0);
+    CHECK(log.empty());
+}
+
+REACTOR_TEST(
+    "a task that is cancelled by another one's destructor while a context ends is not resumed") {
+    int alive = 0;
+    events log;
+    {
+        io_context ctx(kind);
+        const auto sleeps = [](counted, events& to) -> task<> {
+            (void)co_await sleep_for(1h);
+            to.push_back(1);
+        };
+        const auto guards = [](join_handle<> child) -> task<> {
+            const at_end cancel([&] { child.cancel(); });
+            (void)co_await sleep_for(1h);
+        };
+        for (int i = 0; i < 3; ++i) {
+            ctx.spawn(guards(ctx.spawn(sleeps(counted(alive), log))));
+            auto late = ctx.spawn(sleeps(counted(alive), log));
+            ctx.spawn(guards(std::move(late)));
+        }
+        ctx.poll();
+        CHECK(alive == 6);
+    }
+    CHECK(alive == 0);
+    CHECK(log.empty());
+}
+
+#if TEST_CAN_DIE
+REACTOR_TEST("a suspended task that holds its own handle is destroyed once, with the context") {
+    const auto end = test::death_of([kind] {
+        int alive = 0;
+        {
+            io_context ctx(kind);
+            const auto handle = std::make_shared<join_handle<>>();
+            *handle = ctx.spawn([](std::shared_ptr<join_handle<>>, counted) -> task<> {
+                (void)co_await sleep_for(1h);
+            }(handle, counted(alive)));
+            ctx.poll();
+        }
+        std::fprintf(stderr, "%d left", alive);
+    });
+    CHECK(end.signal == 0);
+    CHECK(end.said == "0 left");
+}
+#endif
+
+REACTOR_TEST("tasks that hold each other's handles are destroyed, each once") {
+    int alive = 0;
+    {
+        io_context ctx(kind);
+        const auto first = std::make_shared<join_handle<>>();
+        const auto second = std::make_shared<join_handle<>>();
+        const auto work = [](std::shared_ptr<join_handle<>>, counted) -> task<> {
+            (void)co_await sleep_for(1h);
+        };
+        *first = ctx.spawn(work(second, counted(alive)));
+        *second = ctx.spawn(work(first, counted(alive)));
+        ctx.poll();
+        CHECK(alive == 2);
+    }
+    CHECK(alive == 0);
+}
+
+REACTOR_TEST("sockets that outlive their context are closed") {
+    std::optional<tcp::acceptor> acceptor;
+    std::optional<udp::socket> datagrams;
+    {
+        io_context ctx(kind);
+        acceptor.emplace(ctx);
+        acceptor->listen(any_port()).value();
+        datagrams.emplace(ctx);
+        datagrams->bind(any_port()).value();
+        CHECK(acceptor->is_open());
+    }
+    CHECK_FALSE(acceptor->is_open());
+    CHECK_FALSE(datagrams->is_open());
+    io_context other(kind);
+    const auto accept = [](tcp::acceptor& from) -> task<std::error_code> {
+        const auto [ec, peer] = co_await from.accept();
+        co_return ec;
+    };
+    CHECK(other.block_on(accept(*acceptor)) == errc::closed);
+    acceptor->close();
+    acceptor.reset();
+}
+
+REACTOR_TEST("a context can be destroyed within a task of another one") {
+    io_context outer(kind);
+    int alive = 0;
+    outer.block_on([](reactor_kind same, int& count) -> task<> {
+        {
+            io_context inner(same);
+            inner.spawn([](counted) -> task<> { (void)co_await sleep_for(1h); }(counted(count)));
+            inner.poll();
+        }
+        CHECK(count == 0);
+        (void)co_await sleep_for(10us);
+    }(kind, alive));
+    CHECK(alive == 0);
+}
+
+REACTOR_TEST("a coroutine that is no task may be destroyed after the context it slept in") {
+    std::coroutine_handle<> left;
+    struct holder {
+        std::coroutine_handle<>& to;
+        bool await_ready() const noexcept { return false; }
+        bool await_suspend(std::coroutine_handle<> self) const noexcept {
+            to = self;
+            return false;
+        }
+        void await_resume() const noexcept {}
+    };
+    int alive = 0;
+    {
+        io_context ctx(kind);
+        const auto foreign = [](std::coroutine_handle<>& to, counted) -> test::detached {
+            co_await holder{to};
+            (void)co_await sleep_for(0s);
+            (void)co_await sleep_for(1h);  // begins in the second half of the poll
+        };
+        ctx.post([&] { foreign(left, counted(alive)); });
+        ctx.poll();
+    }
+    CHECK(alive == 1);
+    left.destroy();
+    CHECK(alive == 0);
+}
+
+// Choosing a reactor ------------------------------------------------------------------------------
+
+#if TEST_CAN_DIE  // as good a sign as any of a system with setenv
+
+namespace {
+
+/// CURFEW_REACTOR for a while.
+class reactor_variable {
+public:
+    explicit reactor_variable(const char* value) {
+        if (const char* before = std::getenv("CURFEW_REACTOR")) before_ = before;
+        if (value)
+            ::setenv("CURFEW_REACTOR", value, 1);
+        else
+            ::unsetenv("CURFEW_REACTOR");
+    }
+    ~reactor_variable() {
+        if (before_)
+            ::setenv("CURFEW_REACTOR", before_->c_str(), 1);
+        else
+            ::unsetenv("CURFEW_REACTOR");
+    }
+    reactor_variable(const reactor_variable&) = delete;
+    reactor_variable& operator=(const reactor_variable&) = delete;
+
+private:
+    std::optional<std::string> before_;
+};
+
+bool is_here(reactor_kind kind) { return detail::make_reactor(kind).made != nullptr; }
+
+constexpr reactor_kind all_kinds[] = {reactor_kind::select, reactor_kind::poll, reactor_kind::epoll,
+                                      reactor_kind::io_uring, reactor_kind::iocp};
+
+}  // namespace
+
+TEST_CASE("the environment variable CURFEW_REACTOR chooses the default reactor") {
+    for (const auto kind : all_kinds) {
+        if (!is_here(kind)) continue;
+        const std::string name(to_string(kind));
+        const reactor_variable variable(name.c_str());
+        CHECK(io_context().name() == name);
+    }
+}
+
+TEST_CASE("without CURFEW_REACTOR, or with an empty one, the best reactor is chosen") {
+    std::string best;
+    for (const auto kind : detail::preferred_reactors)
+        if (best.empty() && is_here(kind)) best = to_string(kind);
+    {
+        const reactor_variable variable(nullptr);
+        CHECK(io_context().name() == best);
+    }
+    const reactor_variable variable("");
+    CHECK(io_context().name() == best);
+}
+
+TEST_CASE("CURFEW_REACTOR says nothing about contexts that name their reactor") {
+    const reactor_variable variable("nonsense");
+    for (const auto kind : test::reactors()) CHECK(io_context(kind).name() == to_string(kind));
+}
+
+#if CURFEW_EXCEPTIONS
+
+namespace {
+
+struct refusal {
+    std::error_code code;
+    std::string message;
+};
+
+template <class Function>
+refusal refused(Function make) {
+    try {
+        make();
+    } catch (const std::system_error& error) {
+        return {error.code(), error.what()};
+    }
+    return {};
+}
+
+bool mentions(const std::string& text, std::string_view word) {
+    return text.find(word) != text.npos;
+}
+
+}  // namespace
+
+TEST_CASE(
+    "a CURFEW_REACTOR that is no reactor's name is an error that names it and those there are") {
+    for (const char* name : {"nonsense", "EPOLL", "epoll ", " poll", "poll,select", "0"}) {
+        CAPTURE(name);
+        const reactor_variable variable(name);
+        const auto [code, message] = refused([] { io_context ctx; });
+        CHECK(code == std::errc::invalid_argument);
+        CHECK(mentions(message, "CURFEW_REACTOR"));
+        CHECK(mentions(message, std::string("'") + name + "'"));
+        for (const auto kind : all_kinds) CHECK(mentions(message, to_string(kind)));
+    }
+}
+
+TEST_CASE("a reactor that this machine does not have is an error that names it, not another one") {
+    int missing = 0;
+    for (const auto kind : all_kinds) {
+        if (is_here(kind)) continue;
+        ++missing;
+        const std::string name(to_string(kind));
+        CAPTURE(name);
+        const reactor_variable variable(name.c_str());
+        const auto by_environment = refused([] { io_context ctx; });
+        CHECK(by_environment.code);
+        CHECK(mentions(by_environment.message, "CURFEW_REACTOR"));
+        CHECK(mentions(by_environment.message, name));
+        const auto by_kind = refused([&] { io_context ctx(kind); });
+        CHECK(by_kind.code);
+        CHECK(mentions(by_kind.message, name));
+        if (kind == reactor_kind::iocp) {
+            CHECK(by_environment.code == errc::not_supported);
+            CHECK(by_kind.code == errc::not_supported);
+        }
+    }
+    CHECK(missing > 0);  // no system has them all
+}
+
+#else
+
+TEST_CASE("without exceptions, a CURFEW_REACTOR that is no reactor's name is fatal and says so") {
+    const auto end = test::death_of([] {
+        const reactor_variable variable("nonsense");
+        io_context ctx;
+    });
+    CHECK(end.signal == SIGABRT);
+    CHECK(end.said.find("CURFEW_REACTOR='nonsense'") != std::string::npos);
+}
+
+#endif
+
+#endif

@@ -1,0 +1,59 @@
+// A reactor of a program's own: one of the library's, with a log of how the loop waits.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <curfew/curfew.hpp>
+
+namespace test {
+
+class watched_reactor final : public curfew::reactor {
+public:
+    /// What the loop did, also for who outlives the reactor.
+    struct log {
+        std::vector<std::chrono::nanoseconds> waits;  // how long each `wait` was asked to take
+        std::atomic<bool> waiting{false};             // the loop is in a wait that may block
+        std::atomic<int> wakes{0};
+        int fail_with = 0;  // the error number of the next wait
+        bool keep_waits = true;
+    };
+
+    watched_reactor(curfew::reactor_kind kind, std::shared_ptr<log> to)
+        : inner_(curfew::detail::make_reactor(kind).made), log_(std::move(to)) {}
+
+    std::string_view name() const noexcept override { return "watched"; }
+    bool start(curfew::operation& op) noexcept override { return inner_->start(op); }
+    void cancel(curfew::operation& op, curfew::completions& done) noexcept override {
+        inner_->cancel(op, done);
+    }
+    void close(curfew::socket_state& socket, curfew::close_mode how,
+               curfew::completions& done) noexcept override {
+        inner_->close(socket, how, done);
+    }
+    void release(curfew::socket_state& socket, curfew::completions& done) noexcept override {
+        inner_->release(socket, done);
+    }
+    int wait(std::chrono::nanoseconds time, curfew::completions& done) noexcept override {
+        if (log_->keep_waits) log_->waits.push_back(time);
+        if (const int error = std::exchange(log_->fail_with, 0)) return error;
+        log_->waiting.store(time.count() > 0);
+        const int result = inner_->wait(time, done);
+        log_->waiting.store(false);
+        return result;
+    }
+    void wake() noexcept override {
+        ++log_->wakes;
+        inner_->wake();
+    }
+
+private:
+    std::unique_ptr<curfew::reactor> inner_;
+    std::shared_ptr<log> log_;
+};
+
+}  // namespace test
