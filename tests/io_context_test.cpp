@@ -3,6 +3,9 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <csignal>
+#include <pthread.h>
+
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -1308,3 +1311,23 @@ TEST_CASE("without exceptions, a CURFEW_REACTOR that is no reactor's name is fat
 #endif
 
 #endif
+
+REACTOR_TEST("stop from a signal handler ends the run, wherever the loop is") {
+    static io_context* target = nullptr;
+    struct sigaction action {};
+    struct sigaction before {};
+    action.sa_handler = [](int) { target->stop(); };
+    ::sigaction(SIGUSR1, &action, &before);
+    io_context ctx(kind);
+    target = &ctx;
+    ctx.spawn([]() -> task<> {
+        for (;;) (void)co_await sleep_for(50us);
+    }());
+    for (int i = 0; i < 20; ++i) {
+        const pthread_t self = ::pthread_self();
+        std::thread killer([self] { ::pthread_kill(self, SIGUSR1); });
+        CHECK_NOTHROW(ctx.run());  // would not return
+        killer.join();
+    }
+    ::sigaction(SIGUSR1, &before, nullptr);
+}

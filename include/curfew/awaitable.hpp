@@ -192,7 +192,7 @@ public:
     bool await_ready() const noexcept { return false; }
 
     template <class Promise>
-    bool await_suspend(std::coroutine_handle<Promise> coroutine) noexcept {
+    CURFEW_HOT bool await_suspend(std::coroutine_handle<Promise> coroutine) noexcept {
         op_.waiter = coroutine;
         op_.owner = &fiber_of(coroutine);
         if constexpr (Request::one_transfer)

@@ -1,7 +1,10 @@
 // cancel_on: cancellation through a std::stop_token, from any thread.
 #pragma once
 
-#include <atomic>
+#include <version>
+
+#if defined(__cpp_lib_jthread)  // some standard libraries have no stop_token yet
+
 #include <coroutine>
 #include <optional>
 #include <stop_token>
@@ -106,3 +109,5 @@ auto cancel_on(Awaitable&& awaitable, std::stop_token token) {
 }
 
 }  // namespace curfew
+
+#endif

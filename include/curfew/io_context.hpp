@@ -128,10 +128,12 @@ public:
     }
 
     /// Makes the current `run` (or `poll`, `block_on`), or else the next, return when the current
-    /// coroutine is suspended. From any thread.
+    /// coroutine is suspended. From any thread, and from a signal handler; the context must live
+    /// until the call returns.
     void stop() noexcept { loop_.stop(); }
 
-    /// Runs `function()` in the loop's thread. From any thread. What it throws comes out of `run`.
+    /// Runs `function()` in the loop's thread. From any thread; the context must live until the
+    /// call returns. What it throws comes out of `run`.
     template <class Function>
     void post(Function function) {
         struct holder final : detail::posted_function {

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <coroutine>
 #include <exception>
+#include <iterator>
 #include <memory>
 #include <utility>
 
@@ -113,7 +114,7 @@ public:
 
     /// The time, read at most once between two waits (and when limits are armed).
     ticks now() noexcept {
-        if (!now_is_known_) read_clock();
+        if (!now_) read_clock();
         return now_;
     }
 
@@ -218,7 +219,9 @@ public:
 
     void stop() noexcept {
         stop_.store(true, std::memory_order_release);
-        if (this_thread.running != this) reactor_->wake();
+        // In the loop's own thread too: a signal handler may run just before the loop begins to
+        // wait.
+        reactor_->wake();
     }
 
     // Turns ------------------------------------------------------------------------------------
@@ -275,7 +278,7 @@ private:
     public:
         explicit running_guard(loop& self) noexcept : outer_(this_thread) {
             this_thread = {&self, &self.outside_, nullptr, false, fair_share};
-            self.now_is_known_ = false;
+            self.now_ = 0;
         }
         ~running_guard() { this_thread = outer_; }
         running_guard(const running_guard&) = delete;
@@ -307,7 +310,7 @@ private:
 
     void reap(std::chrono::nanoseconds time) {
         const int error = reactor_->wait(time, done_);
-        now_is_known_ = false;
+        now_ = 0;
         take_inbox(ready_);
         if (retired_) sweep_retired();
         if (error) [[unlikely]]
@@ -384,7 +387,8 @@ private:
     };
 
     void date_fresh() noexcept {
-        generation& place = young_[newest_ = (newest_ + 1) % generations];
+        generation& place = *oldest_;
+        oldest_ = &place == std::end(young_) - 1 ? young_ : &place + 1;
         if (place.first) [[unlikely]]
             settle(place);
         read_clock();
@@ -412,10 +416,7 @@ private:
         for (generation& each : young_) settle(each);
     }
 
-    void read_clock() noexcept {
-        now_ = ticks_now();
-        now_is_known_ = true;
-    }
+    void read_clock() noexcept { now_ = ticks_now(); }
 
     /// Appends what other threads have posted, in their order.
     void take_inbox(ready_queue& to) noexcept {
@@ -567,15 +568,14 @@ private:
     bool chores_ = false;   // see do_chores
     std::size_t live_ = 0;  // spawned tasks that have not ended
     spawned_fiber* ended_ = nullptr;
-    ticks now_;
-    bool now_is_known_ = false;
+    ticks now_;  // 0: not known
     timer_node* fresh_ = nullptr;
     ticks shortest_fresh_ = longest;
     /// No limit expires before this. When it is that of a limit disarmed since, the loop wakes up
     /// once for nothing.
     ticks bound_ = endless;
-    unsigned newest_ = 0;
     generation young_[generations];
+    generation* oldest_ = young_;  // the next place in the ring
     timer_wheel wheel_;
     spawned_fiber* fibers_ = nullptr;
     failure_queue failures_;

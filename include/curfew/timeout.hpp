@@ -47,7 +47,7 @@ public:
     bool await_ready() const noexcept { return false; }
 
     template <class Promise>
-    bool await_suspend(std::coroutine_handle<Promise> coroutine) noexcept {
+    CURFEW_HOT bool await_suspend(std::coroutine_handle<Promise> coroutine) noexcept {
         if (!inner_.await_suspend(coroutine)) return false;
         if (op().progress == operation::state::pending) [[likely]]
             this->arm(*op().socket->loop);

@@ -7,6 +7,10 @@
 #include <ratio>
 #include <type_traits>
 
+#if defined(__linux__)
+#include <time.h>
+#endif
+
 namespace curfew {
 
 /// The clock of all limits and sleeps: monotonic, in nanoseconds.
@@ -39,8 +43,15 @@ constexpr ticks to_ticks(std::chrono::duration<Rep, Period> time, ticks most = l
 }
 
 inline ticks ticks_now() noexcept {
+#if defined(__linux__)
+    // What steady_clock reads in both of Linux's standard libraries, without the way through them.
+    timespec now;
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    return ticks{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+#else
     return std::chrono::duration_cast<std::chrono::nanoseconds>(clock::now().time_since_epoch())
         .count();
+#endif
 }
 
 /// Ticks of a point in time; points before the clock's epoch are long past, and stay so.

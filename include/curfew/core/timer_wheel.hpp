@@ -31,7 +31,7 @@ struct timer_node {
 
     bool armed() const noexcept { return link != nullptr; }
 
-    void link_to(timer_node*& head) noexcept {
+    CURFEW_HOT void link_to(timer_node*& head) noexcept {
         CURFEW_ASSERT(!armed());
         next = head;
         if (head) head->link = &next;
@@ -39,7 +39,7 @@ struct timer_node {
         link = &head;
     }
 
-    void disarm() noexcept {
+    CURFEW_HOT void disarm() noexcept {
         if (!link) return;
         *link = next;
         if (next) next->link = link;

@@ -421,16 +421,16 @@ inline timespec to_timespec(std::chrono::nanoseconds time) noexcept {
             static_cast<decltype(timespec::tv_nsec)>((time - seconds).count())};
 }
 
-/// Milliseconds, rounded up so that a wait is never too short, and no longer than an int holds.
-inline int to_milliseconds(std::chrono::nanoseconds time) noexcept {
-    if (time == forever) return -1;
-    const auto ms = (time.count() + 999'999) / 1'000'000;
-    return static_cast<int>(std::min<long long>(ms, std::numeric_limits<int>::max()));
-}
-
-/// What `select` and `poll` can wait at the most: a day, after which they are called again.
+/// What a single call waits at the most: a day, after which the loop waits again.
 inline std::chrono::nanoseconds bounded(std::chrono::nanoseconds time) noexcept {
     return std::min<std::chrono::nanoseconds>(time, std::chrono::hours(24));
+}
+
+/// Milliseconds, rounded up so that a wait is never too short; -1 for `forever`.
+inline int to_milliseconds(std::chrono::nanoseconds time) noexcept {
+    if (time == forever) return -1;
+    const auto count = static_cast<std::uint64_t>(bounded(time).count());
+    return static_cast<int>((count + 999'999) / 1'000'000);
 }
 
 }  // namespace detail
@@ -450,8 +450,7 @@ inline int poll(poll_entry* entries, std::size_t count, std::chrono::nanoseconds
     ready =
         ::ppoll(entries, static_cast<nfds_t>(count), time == forever ? nullptr : &limit, nullptr);
 #else
-    ready = ::poll(entries, static_cast<nfds_t>(count),
-                   time == forever ? -1 : detail::to_milliseconds(detail::bounded(time)));
+    ready = ::poll(entries, static_cast<nfds_t>(count), detail::to_milliseconds(time));
 #endif
     return ready < 0 ? errno : 0;
 }

@@ -32,9 +32,10 @@ public:
     std::string_view name() const noexcept override { return "epoll"; }
 
     int wait(std::chrono::nanoseconds time, completions& done) noexcept override {
-        const int count = time.count() > 0 && time != platform::forever
-                              ? wait_limited(time)
-                              : ::epoll_wait(epoll_, events_, batch, time.count() == 0 ? 0 : -1);
+        const int count =
+            wants_nanoseconds(time)
+                ? wait_nanoseconds(time)
+                : ::epoll_wait(epoll_, events_, batch, platform::detail::to_milliseconds(time));
         if (count < 0) [[unlikely]]
             return platform::is_interruption(errno) ? 0 : errno;
         for (const epoll_event *event = events_, *end = events_ + count; event != end; ++event) {
@@ -83,19 +84,24 @@ private:
         return ::epoll_ctl(epoll_, EPOLL_CTL_ADD, handle, &event) < 0 ? errno : 0;
     }
 
-    /// epoll_pwait2 takes nanoseconds but came with Linux 5.11; before it a limit is rounded up to
-    /// milliseconds.
-    int wait_limited(std::chrono::nanoseconds time) noexcept {
+    // epoll_pwait2 takes nanoseconds but came with Linux 5.11, and costs more than epoll_wait;
+    // before it, and for a second or more, a limit is rounded up to milliseconds.
 #if defined(__GLIBC__) && (__GLIBC__ > 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ >= 35))
-        if (has_pwait2_) {
-            const timespec limit = platform::detail::to_timespec(time);
-            const int count = ::epoll_pwait2(epoll_, events_, batch, &limit, nullptr);
-            if (count >= 0 || errno != ENOSYS) return count;
-            has_pwait2_ = false;
-        }
-#endif
+    bool wants_nanoseconds(std::chrono::nanoseconds time) const noexcept {
+        return time.count() > 0 && time < std::chrono::seconds(1) && has_pwait2_;
+    }
+
+    int wait_nanoseconds(std::chrono::nanoseconds time) noexcept {
+        const timespec limit = platform::detail::to_timespec(time);
+        const int count = ::epoll_pwait2(epoll_, events_, batch, &limit, nullptr);
+        if (count >= 0 || errno != ENOSYS) return count;
+        has_pwait2_ = false;
         return ::epoll_wait(epoll_, events_, batch, platform::detail::to_milliseconds(time));
     }
+#else
+    static bool wants_nanoseconds(std::chrono::nanoseconds) noexcept { return false; }
+    static int wait_nanoseconds(std::chrono::nanoseconds) noexcept { return 0; }
+#endif
 
     int epoll_;
     int error_ = 0;

@@ -2,6 +2,8 @@
 // again when its socket is ready.
 #pragma once
 
+#include <utility>
+
 #include "attempt.hpp"
 #include "reactor.hpp"
 
@@ -128,8 +130,12 @@ private:
         return completed(op, outcome::success);
     }
 
+    /// Who caused it, if anybody, is resumed first.
     static void end_pending(socket_state& socket, outcome why, completions& done) noexcept {
-        for (operation* op : {socket.reader, socket.writer}) {
+        operation* first = socket.reader;
+        operation* second = socket.writer;
+        if (second && second->reason != outcome::success) std::swap(first, second);
+        for (operation* op : {first, second}) {
             if (!op || op->progress == operation::state::complete) continue;
             if (op->reason == outcome::success) op->reason = why;
             op->finish(why);
