@@ -186,6 +186,7 @@ public:
     }
     operation_awaiter(const operation_awaiter&) = delete;
     operation_awaiter& operator=(const operation_awaiter&) = delete;
+    ~operation_awaiter() { Request::discard(op_); }
 
     operation& op() noexcept { return op_; }
 

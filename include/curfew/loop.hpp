@@ -263,7 +263,6 @@ public:
         look_at_deadlines(total > 0);
         if (!stopping()) total += resume_ready(unlimited, end);
         stopping();
-        if (fresh_) date_fresh();  // a limit counts from this slice, not from the next
         report_failure();
         return total;
     }
@@ -276,15 +275,19 @@ private:
     /// While it lives, this loop is the one that runs in this thread.
     class running_guard {
     public:
-        explicit running_guard(loop& self) noexcept : outer_(this_thread) {
+        explicit running_guard(loop& self) noexcept : self_(self), outer_(this_thread) {
             this_thread = {&self, &self.outside_, nullptr, false, fair_share};
             self.now_ = 0;
         }
-        ~running_guard() { this_thread = outer_; }
+        ~running_guard() {
+            if (self_.fresh_) self_.date_fresh();  // limits count from now, not from the next run
+            this_thread = outer_;
+        }
         running_guard(const running_guard&) = delete;
         running_guard& operator=(const running_guard&) = delete;
 
     private:
+        loop& self_;
         thread_state outer_;
     };
 

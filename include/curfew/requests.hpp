@@ -50,12 +50,21 @@ struct request_of {
     static constexpr bool one_transfer = false;  // a stream's, with one buffer
     socket_state* socket;
 
+    /// A connect takes the place of both a read and a write: neither makes sense meanwhile.
     static constexpr readiness directions() noexcept {
-        return Kind == operation_kind::read || Kind == operation_kind::accept ||
-                       Kind == operation_kind::receive_from
-                   ? readiness::readable
-                   : readiness::writable;
+        switch (Kind) {
+        case operation_kind::connect:
+            return readiness::readable | readiness::writable;
+        case operation_kind::write:
+        case operation_kind::send_to:
+            return readiness::writable;
+        default:
+            return readiness::readable;
+        }
     }
+
+    /// What an operation holds that has completed, and whose coroutine will not see it.
+    static void discard(operation&) noexcept {}
 };
 
 struct yields_nothing {
@@ -126,6 +135,7 @@ struct connect_request : request_of<operation_kind::connect>, yields_nothing {
 };
 
 struct wait_request : yields_nothing {
+    static void discard(operation&) noexcept {}
     static constexpr operation_kind kind = operation_kind::wait;
     static constexpr bool one_transfer = false;
     socket_state* socket;

@@ -52,7 +52,8 @@ public:
     result<> open(ip::family family) noexcept { return open_handle(family); }
 
     /// Connects; opens the socket if it is closed. After an error, a limit or a cancellation the
-    /// socket is closed, and `connect` may be tried again.
+    /// socket is closed, and `connect` may be tried again. (A socket that is connected, or busy,
+    /// stays as it is.) Meanwhile it takes the place of a read and of a write.
     auto connect(const ip::endpoint& to) noexcept {
         return detail::socket_operation<detail::connect_request>({state_, to});
     }
@@ -144,10 +145,17 @@ struct listen_options {
 class acceptor : public detail::socket_base {
     struct accept_request : detail::request_of<operation_kind::accept> {
         explicit accept_request(socket_state* on) noexcept : request_of{on} {}
-        void describe(operation&) const noexcept {}
+        void describe(operation& op) const noexcept { op.accepted = platform::invalid_socket; }
         static result<tcp::socket> yield(operation& op, std::error_code error) {
             if (error) return error;
-            return tcp::socket(*op.socket->loop, op.accepted);
+            // The acceptor may be gone by now; the fiber is not.
+            detail::loop* const own = op.owner->loop ? op.owner->loop : op.socket->loop;
+            return tcp::socket(*own, std::exchange(op.accepted, platform::invalid_socket));
+        }
+        static void discard(operation& op) noexcept {
+            if (op.progress == operation::state::complete && op.result == outcome::success &&
+                op.accepted != platform::invalid_socket)
+                platform::close(op.accepted);
         }
     };
 

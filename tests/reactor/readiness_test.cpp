@@ -7,6 +7,7 @@
 
 #include <array>
 #include <csignal>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -252,5 +253,110 @@ REACTOR_TEST("a socket that is always ready starves nobody") {
         CHECK(ec == errc::timed_out);
         stop = true;
         CHECK((co_await flood) > 64);
+    });
+}
+
+REACTOR_TEST("after a pending read met the end or a reset, the next one says so too at once") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        blocking_listener listener;
+        std::array<char, 16> buffer;
+        for (const bool exact : {false, true}) {
+            auto [socket, peer] = co_await test::connect(ctx, listener);
+            ctx.post([&other = peer] { other.close(); });
+            CHECK((co_await with_timeout(socket.read_some(buffer), 5s)).error() == errc::eof);
+            CHECK((co_await with_timeout(socket.wait(readable), 5s)).ok());
+            const auto again = exact ? co_await with_timeout(read_exactly(socket, buffer), 5s)
+                                     : co_await with_timeout(socket.read_some(buffer), 5s);
+            CHECK(again.error() == errc::eof);
+        }
+        auto [socket, peer] = co_await test::connect(ctx, listener);
+        ctx.post([&other = peer] { other.reset(); });
+        CHECK((co_await with_timeout(socket.read_some(buffer), 5s)).error() ==
+              std::errc::connection_reset);
+        const auto after = co_await with_timeout(socket.read_some(buffer), 5s);
+        CHECK(after.error());
+        CHECK(after.error() != errc::timed_out);
+    });
+}
+
+REACTOR_TEST("an acceptor may go between the completion of its accept and its resumption") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto acceptor = std::make_unique<tcp::acceptor>(ctx);
+        acceptor->listen(any_port()).value();
+        const auto endpoint = acceptor->local_endpoint();
+        auto [client, server] = co_await test::connect(ctx);
+        bool accepted = false;
+        auto destroyer = ctx.spawn([](tcp::socket& s, auto& doomed) -> task<> {
+            std::array<char, 4> buffer;
+            (void)co_await s.read_some(buffer);
+            doomed.reset();
+        }(client, acceptor));
+        auto accepting = ctx.spawn([](tcp::acceptor& a, bool& flag) -> task<> {
+            auto [ec, peer] = co_await a.accept();
+            flag = !ec && peer.is_open();
+        }(*acceptor, accepted));
+        co_await yield();
+        auto peer = blocking_connect(endpoint);
+        until_readable(acceptor->native_handle());
+        (co_await write_all(server, "go")).value();
+        until_readable(client.native_handle());
+        co_await destroyer;
+        co_await accepting;
+        (void)accepted;  // whoever came first; what counts is that nothing dangles
+        CHECK_FALSE(acceptor);
+    });
+}
+
+REACTOR_TEST("a connection that was accepted for a coroutine that is gone is closed") {
+    auto ctx = std::make_unique<io_context>(kind);
+    tcp::acceptor acceptor(*ctx);
+    acceptor.listen(any_port()).value();
+    // Stops the loop in the turn in which the accept completes, before its coroutine is resumed.
+    ctx->spawn([](tcp::acceptor& a) -> task<> { (void)co_await a.accept(); }(acceptor));
+    ctx->poll();
+    auto peer = blocking_connect(acceptor.local_endpoint());
+    until_readable(acceptor.native_handle());
+    ctx->post([&] { ctx->stop(); });
+    ctx->run();
+    ctx.reset();
+    const auto got = peer.receive();
+    CHECK(got.bytes.empty());
+    CHECK(got.error != EAGAIN);
+}
+
+REACTOR_TEST("a connect takes the place of a read and of a write") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        tcp::acceptor full(ctx);
+        full.listen(any_port(), {.backlog = 0}).value();
+        std::vector<tcp::socket> sockets;
+        std::vector<join_handle<result<>>> connecting;
+        sockets.reserve(6);
+        for (int i = 0; i < 6; ++i) {
+            sockets.emplace_back(ctx);
+            connecting.push_back(ctx.spawn([](tcp::socket& s, ip::endpoint to) -> task<result<>> {
+                co_return co_await s.connect(to);
+            }(sockets.back(), full.local_endpoint())));
+        }
+        (void)co_await sleep_for(2ms);
+        std::array<char, 4> buffer;
+        auto& waiting = sockets.back();
+        CHECK((co_await waiting.read_some(buffer)).error() == std::errc::operation_in_progress);
+        CHECK((co_await waiting.write_some("x")).error() == std::errc::operation_in_progress);
+        CHECK((co_await waiting.connect(full.local_endpoint())).error() ==
+              std::errc::operation_in_progress);
+        for (auto& each : connecting) each.cancel();
+        for (auto& each : connecting) (void)co_await each;
+
+        // A read that is pending keeps a connect away, and its socket alive.
+        auto [client, server] = co_await test::connect(ctx);
+        auto reading = ctx.spawn([](tcp::socket& s) -> task<result<std::size_t>> {
+            std::array<char, 4> own;
+            co_return co_await s.read_some(own);
+        }(client));
+        co_await yield();
+        CHECK((co_await client.connect(full.local_endpoint())).error() ==
+              std::errc::operation_in_progress);
+        (co_await write_all(server, "ok")).value();
+        CHECK((co_await reading).value() == 2);
     });
 }

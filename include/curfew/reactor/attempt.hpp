@@ -11,9 +11,15 @@ inline bool completed(operation& op, outcome how, int error = 0) noexcept {
     return true;
 }
 
+/// The operation has failed, which says nothing about the next one: an edge has been used up.
+CURFEW_COLD inline bool failed(operation& op, outcome how, int error = 0) noexcept {
+    op.socket->set_worth_trying(op.interest);
+    return completed(op, how, error);
+}
+
 /// A call would block: no more tries until there is an event.
 CURFEW_COLD inline bool blocked_or_failed(operation& op, int error) noexcept {
-    if (!platform::would_block(error)) return completed(op, outcome::system, error);
+    if (!platform::would_block(error)) return failed(op, outcome::system, error);
     op.socket->set_dry(op.interest);
     return false;
 }
@@ -35,7 +41,7 @@ inline bool read_on(operation& op) noexcept {
         const platform::transfer moved =
             platform::receive(socket.handle, op.buffers, op.buffer_count, op.offset);
         if (moved.error) return blocked_or_failed(op, moved.error);
-        if (moved.count == 0) return completed(op, outcome::eof);
+        if (moved.count == 0) return failed(op, outcome::eof);
         note_read(socket, op.buffer_count == 1 && moved.count < op.buffers->size - op.offset);
         if (op.advance(moved.count)) return completed(op, outcome::success);
     } while (socket.may_try(readiness::readable));
@@ -59,7 +65,7 @@ CURFEW_COLD inline bool after_nothing(operation& op, std::ptrdiff_t n) noexcept 
     if (platform::interrupted(error))
         return op.kind == operation_kind::read ? read_on(op) : attempt_write(op);
     if (error) return blocked_or_failed(op, error);
-    return completed(op, outcome::eof);
+    return failed(op, outcome::eof);
 }
 
 /// Reads, or goes on reading. True: the operation is complete.

@@ -32,10 +32,7 @@ public:
     std::string_view name() const noexcept override { return "epoll"; }
 
     int wait(std::chrono::nanoseconds time, completions& done) noexcept override {
-        const int count =
-            wants_nanoseconds(time)
-                ? wait_nanoseconds(time)
-                : ::epoll_wait(epoll_, events_, batch, platform::detail::to_milliseconds(time));
+        const int count = wait_for_events(time);
         if (count < 0) [[unlikely]]
             return platform::is_interruption(errno) ? 0 : errno;
         for (const epoll_event *event = events_, *end = events_ + count; event != end; ++event) {
@@ -58,7 +55,8 @@ public:
     void wake() noexcept override { waker_.signal(); }
 
 protected:
-    int watch(socket_state& socket, readiness) noexcept override {
+    int watch(const operation& op) noexcept override {
+        socket_state& socket = *op.socket;
         if (const int error =
                 add(socket.handle, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET, &socket))
             return error;
@@ -84,24 +82,28 @@ private:
         return ::epoll_ctl(epoll_, EPOLL_CTL_ADD, handle, &event) < 0 ? errno : 0;
     }
 
-    // epoll_pwait2 takes nanoseconds but came with Linux 5.11, and costs more than epoll_wait;
-    // before it, and for a second or more, a limit is rounded up to milliseconds.
-#if defined(__GLIBC__) && (__GLIBC__ > 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ >= 35))
-    bool wants_nanoseconds(std::chrono::nanoseconds time) const noexcept {
-        return time.count() > 0 && time < std::chrono::seconds(1) && has_pwait2_;
+    CURFEW_HOT int wait_for_events(std::chrono::nanoseconds time) noexcept {
+        int milliseconds = 0;
+        if (time >= std::chrono::seconds(1))
+            milliseconds = platform::detail::to_milliseconds(time);
+        else if (time.count() > 0)
+            return wait_briefly(time);
+        return ::epoll_wait(epoll_, events_, batch, milliseconds);
     }
 
-    int wait_nanoseconds(std::chrono::nanoseconds time) noexcept {
-        const timespec limit = platform::detail::to_timespec(time);
-        const int count = ::epoll_pwait2(epoll_, events_, batch, &limit, nullptr);
-        if (count >= 0 || errno != ENOSYS) return count;
-        has_pwait2_ = false;
+    /// epoll_pwait2 takes nanoseconds but came with Linux 5.11, and costs more than epoll_wait;
+    /// before it, and for a second or more, a limit is rounded up to milliseconds.
+    CURFEW_COLD int wait_briefly(std::chrono::nanoseconds time) noexcept {
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ >= 35))
+        if (has_pwait2_) {
+            const timespec limit = platform::detail::to_timespec(time);
+            const int count = ::epoll_pwait2(epoll_, events_, batch, &limit, nullptr);
+            if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return count;
+            has_pwait2_ = false;  // an older kernel, or a sandbox that does not know the call
+        }
+#endif
         return ::epoll_wait(epoll_, events_, batch, platform::detail::to_milliseconds(time));
     }
-#else
-    static bool wants_nanoseconds(std::chrono::nanoseconds) noexcept { return false; }
-    static int wait_nanoseconds(std::chrono::nanoseconds) noexcept { return 0; }
-#endif
 
     int epoll_;
     int error_ = 0;

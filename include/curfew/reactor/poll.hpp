@@ -50,15 +50,16 @@ public:
     void wake() noexcept override { waker_.signal(); }
 
 protected:
-    int watch(socket_state& socket, readiness directions) noexcept override {
+    int watch(const operation& op) noexcept override {
+        socket_state& socket = *op.socket;
         if (socket.slot == 0) {
             socket.slot = static_cast<std::uint32_t>(entries_.size());
             entries_.push_back({socket.handle, 0, 0});
             sockets_.push_back(&socket);
         }
         short& events = entries_[socket.slot].events;
-        if (directions & readiness::readable) events |= platform::poll_in;
-        if (directions & readiness::writable) events |= platform::poll_out;
+        if (op.waits_for(readiness::readable)) events |= platform::poll_in;
+        if (op.waits_for(readiness::writable)) events |= platform::poll_out;
         return 0;
     }
 

@@ -42,9 +42,9 @@ public:
 protected:
     readiness_reactor() noexcept : reactor(tries::first) {}
 
-    /// An operation has been parked on the socket: see that events arrive for `directions`. Returns
-    /// the system's error number.
-    virtual int watch(socket_state& socket, readiness directions) noexcept = 0;
+    /// An operation is to be parked on its socket: see that events arrive for it. Returns the
+    /// system's error number.
+    virtual int watch(const operation& op) noexcept = 0;
 
     /// Operations have left the socket: events that no pending operation waits for need not come.
     virtual void unwatch(socket_state& socket) noexcept = 0;
@@ -58,7 +58,7 @@ protected:
         if (op && op->kind == operation_kind::read) [[likely]] {
             if (attempt_read(*op)) [[likely]]
                 done.push_read(*op);
-        } else {
+        } else if (!op || op->kind != operation_kind::connect) {
             socket.set_worth_trying(readiness::readable);
             if (op && attempt(*op)) done.push(*op);
         }
@@ -88,7 +88,7 @@ private:
     }
 
     CURFEW_COLD bool watch_for(operation& op) noexcept {
-        const int error = watch(*op.socket, op.interest);
+        const int error = watch(op);
         if (!error) return true;
         op.finish(outcome::system, error);
         if (op.kind == operation_kind::connect) close_handle(*op.socket);

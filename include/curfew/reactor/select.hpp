@@ -29,7 +29,7 @@ public:
     int wait(std::chrono::nanoseconds time, completions& done) noexcept override {
         platform::select_set readable = readable_;
         platform::select_set writable = writable_;
-        platform::select_set failed = writable_;  // where some systems report a failed connect
+        platform::select_set failed = connecting_;  // where some systems report a failed connect
         int ready = 0;
         const int error = platform::select(highest_, readable, writable, failed, time, ready);
         if (platform::is_bad_descriptor(error)) return end_bad_descriptors(done);
@@ -54,15 +54,17 @@ public:
     void wake() noexcept override { waker_.signal(); }
 
 protected:
-    int watch(socket_state& socket, readiness directions) noexcept override {
+    int watch(const operation& op) noexcept override {
+        socket_state& socket = *op.socket;
         if (!platform::select_set::can_hold(socket.handle)) return platform::too_many_descriptors;
         if (socket.slot == 0) {
             sockets_.push_back(&socket);
             socket.slot = static_cast<std::uint32_t>(sockets_.size());
             if (socket.handle > highest_) highest_ = socket.handle;
         }
-        if (directions & readiness::readable) readable_.add(socket.handle);
-        if (directions & readiness::writable) writable_.add(socket.handle);
+        if (op.waits_for(readiness::readable)) readable_.add(socket.handle);
+        if (op.waits_for(readiness::writable)) writable_.add(socket.handle);
+        if (op.kind == operation_kind::connect) connecting_.add(socket.handle);
         return 0;
     }
 
@@ -71,12 +73,15 @@ protected:
         if (!socket.reader && !socket.writer) return forget(socket);
         if (!socket.reader) readable_.remove(socket.handle);
         if (!socket.writer) writable_.remove(socket.handle);
+        if (!socket.writer || socket.writer->kind != operation_kind::connect)
+            connecting_.remove(socket.handle);
     }
 
     void forget(socket_state& socket) noexcept override {
         if (socket.slot == 0) return;
         readable_.remove(socket.handle);
         writable_.remove(socket.handle);
+        connecting_.remove(socket.handle);
         sockets_.back()->slot = socket.slot;
         sockets_[socket.slot - 1] = sockets_.back();
         sockets_.pop_back();
@@ -106,6 +111,7 @@ private:
     platform::socket_handle highest_ = platform::invalid_socket;
     platform::select_set readable_;
     platform::select_set writable_;
+    platform::select_set connecting_;
     std::vector<socket_state*> sockets_;  // `slot` is the index + 1
 };
 
