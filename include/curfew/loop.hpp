@@ -52,6 +52,8 @@ public:
         : context_(owner), reactor_(std::move(with)), done_(ready_), now_(ticks_now()),
           wheel_(now_) {
         outside_.loop = this;
+        for (generation& each : young_)
+            each.next = &each == std::end(young_) - 1 ? young_ : &each + 1;
     }
 
     loop(const loop&) = delete;
@@ -102,8 +104,8 @@ public:
     /// Arms `node` for `node.deadline` from now, a duration. The clock is read once for all that
     /// were armed in a turn, at its end, so no limit is early by the age of a stored time.
     CURFEW_HOT void arm_after(timer_node& node) noexcept {
-        node.link_to(fresh_);
         if (node.deadline < shortest_fresh_) shortest_fresh_ = node.deadline;
+        node.link_to(fresh_);
     }
 
     /// Arms `node` for `node.deadline`, a point in time.
@@ -387,11 +389,12 @@ private:
     struct generation {
         timer_node* first = nullptr;
         ticks birth = 0;
+        generation* next = nullptr;  // in the ring
     };
 
     void date_fresh() noexcept {
         generation& place = *oldest_;
-        oldest_ = &place == std::end(young_) - 1 ? young_ : &place + 1;
+        oldest_ = place.next;
         if (place.first) [[unlikely]]
             settle(place);
         read_clock();

@@ -18,13 +18,12 @@ namespace detail {
 /// Whether a limit counts from when it is awaited, or is a point in time.
 enum class limit_kind : bool { duration, deadline };
 
-/// The timer of a limit; what it limits is around it.
-template <limit_kind Kind>
+/// The timer of a limit; what it limits is around it. `Limited::expire(abort)` carries out its
+/// policy.
+template <class Limited, limit_kind Kind>
 struct limit_timer : timer_node {
-    bool abort;
-
-    limit_timer(ticks time, on_timeout policy, void (*on_expiry)(timer_node&) noexcept) noexcept
-        : timer_node(on_expiry, time), abort(policy == on_timeout::close) {}
+    limit_timer(ticks time, on_timeout policy) noexcept
+        : timer_node(policy == on_timeout::close ? &on_expiry<true> : &on_expiry<false>, time) {}
 
     CURFEW_HOT void arm(loop& own) noexcept {
         if constexpr (Kind == limit_kind::duration)
@@ -32,15 +31,24 @@ struct limit_timer : timer_node {
         else
             own.arm_at(*this);
     }
+
+private:
+    template <bool Abort>
+    static void on_expiry(timer_node& node) noexcept {
+        static_cast<Limited&>(node).expire(Abort);
+    }
 };
 
 /// A limit on a bare operation: a timer beside it, no scope. Limits on limits nest the same way.
 template <class Inner, limit_kind Kind>
-class limited_operation : limit_timer<Kind> {
+class limited_operation : limit_timer<limited_operation<Inner, Kind>, Kind> {
+    using timer = limit_timer<limited_operation, Kind>;
+    friend timer;
+
 public:
     template <class Awaitable>
     limited_operation(const Awaitable& awaitable, ticks time, on_timeout policy) noexcept
-        : limit_timer<Kind>(time, policy, &on_expiry), inner_(awaitable.operator co_await()) {}
+        : timer(time, policy), inner_(awaitable.operator co_await()) {}
 
     operation& op() noexcept { return inner_.op(); }
 
@@ -59,10 +67,7 @@ public:
     auto await_resume() noexcept { return inner_.await_resume(); }
 
 private:
-    static void on_expiry(timer_node& node) noexcept {
-        auto& self = static_cast<limited_operation&>(node);
-        end_early(self.op(), outcome::timed_out, self.abort);
-    }
+    void expire(bool abort) noexcept { end_early(op(), outcome::timed_out, abort); }
 
     Inner inner_;
 };
@@ -107,7 +112,9 @@ private:
 
 /// A limit on a task or any other awaitable: a cancel scope with a timer.
 template <class Awaitable, limit_kind Kind>
-class limited_scope : limit_timer<Kind> {
+class limited_scope : limit_timer<limited_scope<Awaitable, Kind>, Kind> {
+    using timer = limit_timer<limited_scope, Kind>;
+    friend timer;
     using awaited = awaited_t<Awaitable>;
     static_assert(!std::is_reference_v<awaited>,
                   "curfew::with_timeout: the awaitable yields a reference, which a result cannot "
@@ -116,8 +123,7 @@ class limited_scope : limit_timer<Kind> {
 
 public:
     limited_scope(Awaitable&& awaitable, ticks time, on_timeout policy)
-        : limit_timer<Kind>(time, policy, &on_expiry),
-          scoped_(static_cast<Awaitable&&>(awaitable)) {}
+        : timer(time, policy), scoped_(static_cast<Awaitable&&>(awaitable)) {}
 
     bool await_ready() const noexcept { return false; }
 
@@ -143,10 +149,7 @@ public:
     }
 
 private:
-    static void on_expiry(timer_node& node) noexcept {
-        auto& self = static_cast<limited_scope&>(node);
-        self.scoped_.self->cancel(self.scoped_.scope, self.abort);
-    }
+    void expire(bool abort) noexcept { scoped_.self->cancel(scoped_.scope, abort); }
 
     /// The limit has cut something short, and not merely passed while the last step completed.
     bool expired() const noexcept { return scoped_.scope.origin && scoped_.scope.noticed; }

@@ -27,7 +27,9 @@ struct timer_node {
         : deadline(when), expired(on_expiry) {}
     timer_node(const timer_node&) = delete;
     timer_node& operator=(const timer_node&) = delete;
-    ~timer_node() { disarm(); }
+    ~timer_node() {
+        if (link) unlink();
+    }
 
     bool armed() const noexcept { return link != nullptr; }
 
@@ -41,9 +43,14 @@ struct timer_node {
 
     CURFEW_HOT void disarm() noexcept {
         if (!link) return;
+        unlink();
+        link = nullptr;
+    }
+
+private:
+    CURFEW_HOT void unlink() noexcept {
         *link = next;
         if (next) next->link = link;
-        link = nullptr;
     }
 };
 

@@ -429,8 +429,8 @@ inline std::chrono::nanoseconds bounded(std::chrono::nanoseconds time) noexcept 
 /// Milliseconds, rounded up so that a wait is never too short; -1 for `forever`.
 inline int to_milliseconds(std::chrono::nanoseconds time) noexcept {
     if (time == forever) return -1;
-    const auto count = static_cast<std::uint64_t>(bounded(time).count());
-    return static_cast<int>((count + 999'999) / 1'000'000);
+    const auto ms = (static_cast<std::uint64_t>(time.count()) + 999'999) / 1'000'000;
+    return static_cast<int>(std::min<std::uint64_t>(ms, std::numeric_limits<int>::max()));
 }
 
 }  // namespace detail

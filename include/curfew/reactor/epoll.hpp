@@ -84,7 +84,7 @@ private:
 
     CURFEW_HOT int wait_for_events(std::chrono::nanoseconds time) noexcept {
         int milliseconds = 0;
-        if (time >= std::chrono::seconds(1))
+        if (time.count() > 0x3fff'ffff)  // about a second
             milliseconds = platform::detail::to_milliseconds(time);
         else if (time.count() > 0)
             return wait_briefly(time);
