@@ -76,6 +76,7 @@ TEST_CASE("what completes between the coroutines and the deadlines is reaped fir
         auto [ec, n] = co_await with_deadline(socket.read_some(buffer), clock::now() + 1ms);
         CHECK_FALSE(ec);
         CHECK(n == 1);
+        CHECK(reactor.cancels == 0);
     }(own.ctx, *own.reactor));
 }
 

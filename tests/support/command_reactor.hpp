@@ -19,6 +19,7 @@ public:
     int starts = 0;
     int waits = 0;
     int closes = 0;
+    int cancels = 0;
     bool cancel_at_once = true;  // reap a cancelled operation in the next wait
     /// Called in `wait`, once, to complete what it likes.
     std::function<void(command_reactor&, curfew::completions&)> in_wait;
@@ -35,6 +36,7 @@ public:
     }
 
     void cancel(curfew::operation& op, curfew::completions&) noexcept override {
+        ++cancels;
         cancelled.push_back(&op);
     }
 
