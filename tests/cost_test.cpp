@@ -14,6 +14,14 @@ namespace {
 std::size_t allocations = 0;
 }
 
+// Thread sanitizer brings an operator new of its own; the tests of this file are not run with it.
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define KEEP_OPERATOR_NEW
+#endif
+#endif
+
+#if !defined(KEEP_OPERATOR_NEW)
 // The whole program's allocations are counted. (gcc inlines one half of a pair and doubts the
 // other.)
 #if defined(__GNUC__) && !defined(__clang__)
@@ -26,6 +34,7 @@ void* operator new(std::size_t size) {
 }
 void operator delete(void* block) noexcept { std::free(block); }
 void operator delete(void* block, std::size_t) noexcept { std::free(block); }
+#endif
 
 namespace {
 
