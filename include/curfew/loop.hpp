@@ -103,10 +103,7 @@ public:
 
     /// Arms `node` for `node.deadline` from now, a duration. The clock is read once for all that
     /// were armed in a turn, at its end, so no limit is early by the age of a stored time.
-    CURFEW_HOT void arm_after(timer_node& node) noexcept {
-        if (node.deadline < shortest_fresh_) shortest_fresh_ = node.deadline;
-        node.link_to(fresh_);
-    }
+    CURFEW_HOT void arm_after(timer_node& node) noexcept { node.link_to(fresh_); }
 
     /// Arms `node` for `node.deadline`, a point in time.
     void arm_at(timer_node& node) noexcept {
@@ -397,11 +394,14 @@ private:
         oldest_ = place.next;
         if (place.first) [[unlikely]]
             settle(place);
-        read_clock();
-        place.birth = now_;
+        ticks shortest = fresh_->deadline;
+        for (const timer_node* node = fresh_->next; node; node = node->next)
+            if (node->deadline < shortest) shortest = node->deadline;
         place.first = std::exchange(fresh_, nullptr);
         place.first->link = &place.first;
-        const ticks bound = now_ + std::exchange(shortest_fresh_, longest);
+        read_clock();
+        place.birth = now_;
+        const ticks bound = now_ + shortest;
         if (bound < bound_) bound_ = bound;
     }
 
@@ -576,7 +576,6 @@ private:
     spawned_fiber* ended_ = nullptr;
     ticks now_;  // 0: not known
     timer_node* fresh_ = nullptr;
-    ticks shortest_fresh_ = longest;
     /// No limit expires before this. When it is that of a limit disarmed since, the loop wakes up
     /// once for nothing.
     ticks bound_ = endless;
