@@ -24,8 +24,8 @@ class io_context;
 
 namespace curfew::detail {
 
-/// A function to be run by the loop, from any thread. `run` destroys it; without being called when
-/// the loop ends before it comes to that.
+/// A function for the loop to call, posted from any thread. `run` disposes of it, having called it
+/// or, when the loop ends before it comes to that, without.
 struct posted_function : ready_node {
     void (*run)(posted_function&, bool call) = nullptr;
 };
@@ -479,7 +479,6 @@ private:
 
     void report_failure() {
         while (spawned_fiber* failed = failures_.pop()) {
-            if (failures_.any()) chores_ = true;  // for the next run
             const std::exception_ptr exception = failed->promise->exception;
             dispose(*failed);
             rethrow(exception);
