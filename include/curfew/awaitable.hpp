@@ -1,11 +1,8 @@
-// How awaitables are awaited: the awaiter of socket operations, and what composing wrappers
-// (limits, shields) need of any awaitable.
+// The awaiter of socket operations.
 #pragma once
 
 #include <concepts>
 #include <coroutine>
-#include <type_traits>
-#include <utility>
 
 #include "error.hpp"
 #include "loop.hpp"
@@ -13,63 +10,6 @@
 #include "result.hpp"
 
 namespace curfew::detail {
-
-// Any awaitable ---------------------------------------------------------------------------------
-
-template <class T>
-concept has_member_co_await = requires(T&& t) {
-    static_cast<T&&>(t).operator co_await();
-};
-template <class T>
-concept has_free_co_await = requires(T&& t) {
-    operator co_await(static_cast<T&&>(t));
-};
-
-/// The awaiter of `awaitable`, as `co_await` would find it.
-template <class T>
-decltype(auto) awaiter_of(T&& awaitable) {
-    if constexpr (has_member_co_await<T>)
-        return static_cast<T&&>(awaitable).operator co_await();
-    else if constexpr (has_free_co_await<T>)
-        return operator co_await(static_cast<T&&>(awaitable));
-    else
-        return static_cast<T&&>(awaitable);
-}
-
-template <class T>
-concept awaiter = requires(T& t) {
-    static_cast<bool>(t.await_ready());
-    t.await_resume();
-};
-
-template <class T>
-concept awaitable = requires(T&& t) {
-    { awaiter_of(static_cast<T&&>(t)) } -> awaiter;
-};
-
-template <class T>
-using awaiter_of_t = decltype(awaiter_of(std::declval<T>()));
-template <class T>
-using awaited_t = decltype(std::declval<awaiter_of_t<T>&>().await_resume());
-
-/// Suspends `coroutine` in `inner`. False: it goes on at once.
-template <class Awaiter, class Promise>
-bool suspend_in(Awaiter& inner, std::coroutine_handle<Promise> coroutine) {
-    if (inner.await_ready()) return false;
-    using returned = decltype(inner.await_suspend(coroutine));
-    if constexpr (std::is_void_v<returned>) {
-        inner.await_suspend(coroutine);
-        return true;
-    } else if constexpr (std::is_same_v<returned, bool>) {
-        return inner.await_suspend(coroutine);
-    } else {
-        const std::coroutine_handle<> next = inner.await_suspend(coroutine);
-        transfer_to(next);
-        return true;
-    }
-}
-
-// Socket operations -------------------------------------------------------------------------------
 
 /// Ends a pending operation before its time; it may still complete with success.
 inline void end_early(operation& op, outcome why, bool abort) noexcept {
@@ -85,17 +25,31 @@ inline void end_early(operation& op, outcome why, bool abort) noexcept {
 // From here on an operation knows who awaits it (`waiter` and `owner`), so that the rare ways need
 // nothing else and the common ones keep nothing for them.
 
-/// Suspends the fiber in `op`, which is pending, or complete and to be resumed in a later turn.
-CURFEW_HOT inline void suspend_in(operation& op) noexcept {
-    op.interrupt = [](suspension& pending, bool abort) noexcept {
+inline constexpr suspension_type operation_suspension{
+    [](suspension& pending, bool abort) noexcept {
         end_early(static_cast<operation&>(pending), outcome::canceled, abort);
-    };
+    },
+    [](const suspension& pending, wait_report& report) noexcept {
+        const auto& op = static_cast<const operation&>(pending);
+        report.what = to_string(op.kind);
+        if (op.progress != operation::state::pending) return;  // its socket may be gone
+        report.socket = op.socket;
+        if (op.kind == operation_kind::connect || op.kind == operation_kind::send_to)
+            report.address = op.address;
+    },
+    true,
+};
+
+/// Suspends the fiber in `op`, which is pending, or complete and to be resumed in a later turn.
+CURFEW_HOT inline void suspend_in(operation& op, const loop& own) noexcept {
+    op.type = &operation_suspension;
+    op.since = own.recent();
     op.owner->waiting = &op;
 }
 
 CURFEW_COLD inline bool suspend_until_next_turn(operation& op) noexcept {
     if (!op.owner->loop) return false;
-    suspend_in(op);
+    suspend_in(op, *op.owner->loop);
     op.owner->loop->defer(op);
     return true;
 }
@@ -114,13 +68,14 @@ inline bool start(operation& op) noexcept {
     if (unwatched && socket.loop->system().start(op)) return give_way(op);
     if (op.waits_for(readiness::readable)) socket.reader = &op;
     if (op.waits_for(readiness::writable)) socket.writer = &op;
-    suspend_in(op);
+    suspend_in(op, *socket.loop);
     return true;
 }
 
 /// Begins `op`. False: it is complete, and its coroutine goes on.
 CURFEW_COLD inline bool begin(operation& op) noexcept {
     socket_state* const socket = op.socket;
+    if (socket && socket->loop) socket->loop->check_thread();
     const bool openable = op.kind == operation_kind::connect;
     if (op.owner->cancelled())
         op.finish(outcome::canceled);
@@ -152,6 +107,7 @@ CURFEW_HOT inline bool begin_transfer(operation& op) noexcept {
     socket_state* const socket = op.socket;
     if (op.owner->cancelled() || !socket || op.buffers->size == 0) [[unlikely]]
         return begin(op);
+    if (socket->loop) socket->loop->check_thread();
     if (socket->may_try(reads ? readiness::readable : readiness::writable)) {
         std::ptrdiff_t n;
         if constexpr (reads)
@@ -171,7 +127,7 @@ CURFEW_HOT inline bool begin_transfer(operation& op) noexcept {
     if (!socket->watched && socket->loop->system().start(op)) [[unlikely]]
         return give_way(op);
     (reads ? op.socket->reader : op.socket->writer) = &op;
-    suspend_in(op);
+    suspend_in(op, *op.socket->loop);
     return true;
 }
 

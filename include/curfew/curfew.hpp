@@ -5,6 +5,7 @@
 #include "cancel.hpp"
 #include "config.hpp"
 #include "error.hpp"
+#include "game_clock.hpp"
 #include "io_context.hpp"
 #include "ip/address.hpp"
 #include "ip/endpoint.hpp"

@@ -104,7 +104,10 @@ public:
 
     /// Looks once at the system and runs what is ready, without waiting: the network's slice of a
     /// frame.
-    std::size_t poll() { return loop_.poll(detail::endless); }
+    std::size_t poll() {
+        loop_.tick();
+        return loop_.poll(detail::endless);
+    }
 
     /// Like `poll`, again and again as long as there is something ready, but starts nothing new
     /// once the budget is spent. What was left goes on with the next call.
@@ -112,6 +115,7 @@ public:
     std::size_t poll_for(std::chrono::duration<Rep, Period> budget) {
         const auto end = detail::ticks_now() + detail::to_ticks(budget);
         std::size_t total = 0;
+        loop_.tick();
         for (;;) {
             const std::size_t count = loop_.poll(end);
             total += count;

@@ -36,7 +36,9 @@ public:
     /// Cancels the task: what it waits for, and all it starts from now on, ends with
     /// `errc::canceled`. It runs on until it returns. From the loop's thread only.
     void cancel() noexcept {
-        if (record_ && !record_->has_ended) record_->cancel(record_->root);
+        if (!record_ || record_->has_ended) return;
+        record_->loop->check_thread();
+        record_->cancel(record_->root);
     }
 
     /// True when the task has returned, or has been destroyed with its context.
@@ -59,20 +61,28 @@ public:
         void await_suspend(std::coroutine_handle<Promise> parent) noexcept {
             waiter = parent;
             owner = &detail::fiber_of(parent);
-            interrupt = [](detail::suspension& self, bool abort) noexcept {
-                auto& joined = static_cast<awaiter&>(self).joined_;
-                if (!joined.has_ended) joined.cancel(joined.root, abort);
+            static constexpr detail::suspension_type kind{
+                [](suspension& self, bool abort) noexcept {
+                    auto& joined = static_cast<awaiter&>(self).joined_;
+                    if (!joined.has_ended) joined.cancel(joined.root, abort);
+                },
+                [](const suspension&, detail::wait_report& report) noexcept {
+                    report.what = "join";
+                },
             };
+            type = &kind;
+            since = joined_.loop->recent();
             owner->waiting = this;
             joined_.joiner = this;
-            if (owner->cancelled()) interrupt(*this, false);
+            if (owner->cancelled()) kind.interrupt(*this, false);
         }
 
         T await_resume() {
             joined_.joined = joined_.reported = true;
             if (joined_.root.noticed && owner && owner->cancelled()) owner->notice();
             if (!joined_.promise)
-                detail::raise(errc::canceled, "curfew::join_handle: the context is gone");
+                detail::raise(errc::canceled,
+                              "curfew::join_handle: the task was destroyed before its end");
             return static_cast<detail::promise<T>*>(joined_.promise)->take();
         }
 

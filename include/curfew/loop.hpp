@@ -5,14 +5,13 @@
 #include <chrono>
 #include <coroutine>
 #include <exception>
-#include <iterator>
 #include <memory>
 #include <utility>
 
+#include "core/deadlines.hpp"
 #include "core/fiber.hpp"
 #include "core/frame_memory.hpp"
 #include "core/ready_queue.hpp"
-#include "core/timer_wheel.hpp"
 #include "core/trampoline.hpp"
 #include "reactor/reactor.hpp"
 #include "result.hpp"
@@ -30,13 +29,13 @@ struct posted_function : ready_node {
     void (*run)(posted_function&, bool call) = nullptr;
 };
 
-/// The fiber of a spawned task.
-struct spawned_fiber final : fiber, recycled {
-    spawned_fiber* next_fiber = nullptr;  // the loop's list of all
-    spawned_fiber** link = nullptr;
+/// The fiber of a task that was spawned, on its own or into a group.
+struct spawned_fiber : fiber, recycled {
     spawned_fiber* next_ended = nullptr;
     std::coroutine_handle<> frame;  // null when it has been destroyed
     promise_base* promise = nullptr;
+    /// For those in groups: called when the task has ended, and is out of its nursery.
+    void (*gone)(nursery& home) noexcept = nullptr;
     suspension begin;              // queued until the task starts
     suspension* joiner = nullptr;  // who awaits the end
     bool has_handle = true;        // a join_handle refers to this record
@@ -50,10 +49,9 @@ class loop {
 public:
     loop(io_context& owner, std::unique_ptr<reactor> with) noexcept
         : context_(owner), reactor_(std::move(with)), done_(ready_), now_(ticks_now()),
-          wheel_(now_) {
+          deadlines_(now_) {
         outside_.loop = this;
-        for (generation& each : young_)
-            each.next = &each == std::end(young_) - 1 ? young_ : &each + 1;
+        tasks_.attach(outside_.root);
     }
 
     loop(const loop&) = delete;
@@ -70,15 +68,17 @@ public:
         while (retired_) reap(platform::forever);
         // Destructors in a frame may spawn, post and cancel once more: what they queue is dropped
         // before what it belongs to is destroyed.
-        for (;;) {
+        closing_ = true;
+        while (nursery* const any = outside_.root.nurseries) {
             take_inbox(ready_);
             discard(ready_);
             discard(deferred_);
-            if (!fibers_) break;
-            abandon(*fibers_);
+            discard(next_tick_);
+            if (any->empty())
+                any->detach();
+            else
+                abandon(static_cast<spawned_fiber&>(*any->first));
         }
-        settle_young();
-        while (fresh_) fresh_->disarm();  // of coroutines that are not the library's
         while (sockets_) {
             sockets_->loop = nullptr;
             unlink(*sockets_);
@@ -99,50 +99,74 @@ public:
         chores_ = true;
     }
 
+    /// Queues until the next turn of `run`, or the next call of `poll` or `poll_for`.
+    void defer_to_tick(ready_node& node) noexcept {
+        next_tick_.push(node);
+        chores_ = true;
+    }
+
     // Limits -----------------------------------------------------------------------------------
 
-    /// Arms `node` for `node.deadline` from now, a duration. The clock is read once for all that
-    /// were armed in a turn, at its end, so no limit is early by the age of a stored time.
-    CURFEW_HOT void arm_after(timer_node& node) noexcept { node.link_to(fresh_); }
-
-    /// Arms `node` for `node.deadline`, a point in time.
-    void arm_at(timer_node& node) noexcept {
-        wheel_.arm(node);
-        if (node.deadline < bound_) bound_ = node.deadline;
-    }
+    CURFEW_HOT void arm_after(timer_node& node) noexcept { deadlines_.arm_after(node); }
+    void arm_at(timer_node& node) noexcept { deadlines_.arm_at(node); }
 
     /// The time, read at most once between two waits (and when limits are armed).
     ticks now() noexcept {
-        if (!now_) read_clock();
+        if (!now_is_known_) read_clock();
         return now_;
     }
 
+    /// A reading of the clock that costs nothing: a few turns old at most, unless turns take long;
+    /// then from this turn.
+    ticks recent() const noexcept { return now_; }
+
     ticks next_deadline() noexcept {
-        if (fresh_) date_fresh();
-        settle_young();
-        return wheel_.earliest();
+        date_fresh();
+        return deadlines_.earliest();
+    }
+
+    /// Calls `look` on every limit that is armed, its deadline a point in time.
+    template <class Look>
+    void for_each_limit(Look look) {
+        date_fresh();
+        deadlines_.for_each(look);
     }
 
     // Fibers and sockets -----------------------------------------------------------------------
 
+    /// The root of the tree of fibers.
+    fiber& outside() noexcept { return outside_; }
+
     void spawn(std::coroutine_handle<> frame, promise_base& promise,
                spawned_fiber& record) noexcept {
+        spawn(frame, promise, record, tasks_);
+    }
+
+    void spawn(std::coroutine_handle<> frame, promise_base& promise, spawned_fiber& record,
+               nursery& into) noexcept {
+        check_thread();
         record.loop = this;
         record.frame = frame;
         record.promise = &promise;
-        record.ended = [](fiber& self) noexcept {
-            auto& ended = static_cast<spawned_fiber&>(self);
-            ended.next_ended = std::exchange(self.loop->ended_, &ended);
-        };
+        if (!record.ended) record.ended = &note_end;
         promise.owner = &record;
-        record.begin.waiter = frame;
-        record.begin.owner = &record;
-        record.next_fiber = fibers_;
-        if (fibers_) fibers_->link = &record.next_fiber;
-        record.link = &fibers_;
-        fibers_ = &record;
+        into.add(record);
         ++live_;
-        ready_.push(record.begin);
+        begin(record.begin, record, frame);
+    }
+
+    /// Queues the start of a fiber.
+    void begin(suspension& node, fiber& self, std::coroutine_handle<> frame) noexcept {
+        node.waiter = frame;
+        node.owner = &self;
+        ready_.push(node);
+    }
+
+    /// What every spawned fiber does at its end: its frame is in use until the coroutine has
+    /// returned control, so the rest is done then.
+    static void note_end(fiber& self) noexcept {
+        auto& ended = static_cast<spawned_fiber&>(self);
+        ended.next_ended = std::exchange(self.loop->ended_, &ended);
     }
 
     /// The handle is gone: the record lives as long as its task.
@@ -155,21 +179,21 @@ public:
             record.loop->retire(record);
     }
 
-    /// Ends a fiber by force: what it waits for is cancelled and reaped, its frame destroyed.
+    /// Ends fibers by force: what they wait for is cancelled and reaped, their frames destroyed.
     void kill(spawned_fiber& record) noexcept {
-        if (suspension* waiting = record.waiting) {
-            waiting->interrupt(*waiting, false);
-            while (waiting->is_operation &&
-                   static_cast<operation*>(waiting)->progress == operation::state::pending)
-                reap(platform::forever);
-            ready_.remove(*waiting);
-            deferred_.remove(*waiting);
-        }
-        ready_.remove(record.begin);
+        doom(record);
+        forget_doomed();
         abandon(record);
+    }
+    void kill(nursery& all) noexcept {
+        if (all.empty()) return;
+        for (fiber* each = all.first; each; each = each->next) doom(*each);
+        forget_doomed();
+        while (all.first) abandon(static_cast<spawned_fiber&>(*all.first));
     }
 
     socket_state* make_socket(platform::transport type, platform::socket_handle handle) {
+        check_thread();
         auto* socket = ::new (frame_cache::allocate(sizeof(socket_state))) socket_state;
         socket->loop = this;
         socket->type = type;
@@ -223,6 +247,14 @@ public:
         reactor_->wake();
     }
 
+    /// Fatal if the loop runs in another thread, where the program is built with assertions. A
+    /// program that makes this mistake may get away with it unseen: the check reads one variable.
+    void check_thread() const noexcept {
+        CURFEW_ASSERT(
+            is_this_thread() &&
+            "an io_context that runs in another thread is touched: use post(), or a stop_token");
+    }
+
     // Turns ------------------------------------------------------------------------------------
 
     static constexpr std::size_t unlimited = static_cast<std::size_t>(-1);
@@ -237,8 +269,10 @@ public:
         ticks until_deadline = look_at_deadlines(true);
         while (!enough() && !stopping() && has_work()) {
             reap(time_to_wait(until_deadline, end));
-            if (chores_) [[unlikely]]
+            if (chores_) [[unlikely]] {
+                tick();
                 do_chores();
+            }
             const std::size_t resumed =
                 resume_ready(left < fair_batch ? left : fair_batch, endless);
             until_deadline = look_at_deadlines(resumed > 0);
@@ -250,6 +284,9 @@ public:
         if (live_ == 0 && !enough()) report_unclaimed();
         return most - left;
     }
+
+    /// What has waited for the next tick is ready. (In `run`, each turn is a tick.)
+    void tick() noexcept { ready_.append(next_tick_); }
 
     /// One look at the system, then all that is ready, then the limits; never waits. Starts nothing
     /// new after `end`.
@@ -267,20 +304,24 @@ public:
     }
 
 private:
-    static constexpr unsigned generations = 16;
     static constexpr std::size_t fair_batch = 256;  // resumed between two looks at the system
     static constexpr int fair_share = 64;           // completions at once, between two suspensions
+    static constexpr int seldom = 16;               // turns between two readings of the clock
 
     /// While it lives, this loop is the one that runs in this thread.
     class running_guard {
     public:
         explicit running_guard(loop& self) noexcept : self_(self), outer_(this_thread) {
-            this_thread = {&self, &self.outside_, nullptr, false, fair_share};
-            self.now_ = 0;
+            self.check_thread();
+            outer_thread_ = self.thread_.load(std::memory_order_relaxed);
+            self.thread_.store(&this_thread, std::memory_order_relaxed);
+            this_thread = {&self, &self.outside_, &self.outside_, nullptr, false, fair_share};
+            self.now_is_known_ = false;
         }
         ~running_guard() {
-            if (self_.fresh_) self_.date_fresh();  // limits count from now, not from the next run
+            self_.date_fresh();  // limits count from now, not from the next run
             this_thread = outer_;
+            self_.thread_.store(outer_thread_, std::memory_order_relaxed);
         }
         running_guard(const running_guard&) = delete;
         running_guard& operator=(const running_guard&) = delete;
@@ -288,7 +329,13 @@ private:
     private:
         loop& self_;
         thread_state outer_;
+        const thread_state* outer_thread_;
     };
+
+    bool is_this_thread() const noexcept {
+        const thread_state* const where = thread_.load(std::memory_order_relaxed);
+        return !where || where == &this_thread;
+    }
 
     bool has_work() const noexcept {
         return live_ > 0 || !ready_.empty() || !deferred_.empty() ||
@@ -312,7 +359,9 @@ private:
 
     void reap(std::chrono::nanoseconds time) {
         const int error = reactor_->wait(time, done_);
-        now_ = 0;
+        now_is_known_ = false;
+        if (--turns_to_reading_ == 0) [[unlikely]]
+            read_clock_in_passing();
         take_inbox(ready_);
         if (retired_) sweep_retired();
         if (error) [[unlikely]]
@@ -321,7 +370,7 @@ private:
 
     /// What is seldom due, behind one flag: coroutines that gave way, exceptions that nobody joins.
     CURFEW_COLD void do_chores() {
-        chores_ = false;
+        chores_ = !next_tick_.empty();
         ready_.append(deferred_);
         report_failure();
     }
@@ -335,6 +384,7 @@ private:
         while (ready_node* const node = ready_.pop()) {
             state.share = fair_share;
             if (node->waiter) [[likely]] {
+                state.current = node->owner;
                 node->owner->waiting = nullptr;
                 run_chain(state, node->waiter);
             } else {
@@ -350,79 +400,55 @@ private:
     }
 
     static void call(posted_function& function) {
-        this_thread.on_trampoline = false;  // it may resume coroutines itself
+        thread_state& state = this_thread;
+        state.current = state.outside;
+        state.on_trampoline = false;  // it may resume coroutines itself
         function.run(function, true);
-        this_thread.on_trampoline = true;
+        state.on_trampoline = true;
     }
 
     /// Carries out the policies of expired limits: after what has completed has been resumed, and
     /// after what completed meanwhile has been reaped, so that a completion beats its limit.
     /// Returns how long the loop may wait then; `endless` without a limit.
     ticks look_at_deadlines(bool resumed) {
-        if (fresh_)
-            date_fresh();
-        else if (bound_ == endless)
-            return endless;
-        else
+        if (deadlines_.any_fresh()) {
             read_clock();
-        const ticks left = bound_ - now_;
+            deadlines_.date(now_);
+        } else if (deadlines_.bound() == endless) {
+            return endless;
+        } else {
+            read_clock();
+        }
+        const ticks left = deadlines_.bound() - now_;
         return left > 0 ? left : expire(now_, resumed);
     }
 
     CURFEW_COLD ticks expire(ticks now, bool resumed) {
-        settle_young();
         if (resumed) reap(std::chrono::nanoseconds::zero());
-        wheel_.expire(now);
-        bound_ = wheel_.bound();
-        return bound_ == endless ? endless : bound_ - now;
+        deadlines_.expire(now);
+        const ticks bound = deadlines_.bound();
+        return bound == endless ? endless : bound - now;
     }
-
-    // A limit's life: armed in this turn, it is fresh, and its deadline still a duration. At the
-    // turn's end all fresh ones become young: a generation that counts from the same reading of the
-    // clock, of which only the shortest matters yet. Generations stand in a ring; when their place
-    // is needed again, those of their limits that are left are placed in the wheel. Most operations
-    // complete before that, and never touch it.
-
-    struct generation {
-        timer_node* first = nullptr;
-        ticks birth = 0;
-        generation* next = nullptr;  // in the ring
-    };
 
     void date_fresh() noexcept {
-        generation& place = *oldest_;
-        oldest_ = place.next;
-        if (place.first) [[unlikely]]
-            settle(place);
-        ticks shortest = fresh_->deadline;
-        for (const timer_node* node = fresh_->next; node; node = node->next)
-            if (node->deadline < shortest) shortest = node->deadline;
-        place.first = std::exchange(fresh_, nullptr);
-        place.first->link = &place.first;
+        if (!deadlines_.any_fresh()) return;
         read_clock();
-        place.birth = now_;
-        const ticks bound = now_ + shortest;
-        if (bound < bound_) bound_ = bound;
+        deadlines_.date(now_);
     }
 
-    CURFEW_COLD void settle(generation& old) noexcept {
-        timer_node* oldest_first = nullptr;  // the list begins with the newest
-        while (timer_node* node = old.first) {
-            node->disarm();
-            node->link_to(oldest_first);
-        }
-        while (timer_node* node = oldest_first) {
-            node->disarm();
-            node->deadline = old.birth + node->deadline;
-            wheel_.arm(*node);
-        }
+    void read_clock() noexcept {
+        now_ = ticks_now();
+        now_is_known_ = true;
     }
 
-    CURFEW_COLD void settle_young() noexcept {
-        for (generation& each : young_) settle(each);
+    /// Keeps `recent()` recent: in every turn if turns take long, and else seldom enough to cost
+    /// nothing.
+    CURFEW_COLD void read_clock_in_passing() noexcept {
+        constexpr ticks long_turns = seldom * ticks{1'000'000};
+        const ticks before = now_;
+        read_clock();
+        turns_to_reading_ = now_ - before > long_turns ? 1 : seldom;
     }
-
-    void read_clock() noexcept { now_ = ticks_now(); }
 
     /// Appends what other threads have posted, in their order.
     void take_inbox(ready_queue& to) noexcept {
@@ -443,10 +469,17 @@ private:
     void after_end(spawned_fiber& record) noexcept {
         record.has_ended = true;
         --live_;
+        const auto gone = record.gone;
+        nursery* const home = record.home;
+        if (gone) {  // who still has a handle, or an exception, outlives its group
+            record.leave_home();
+            tasks_.add(record);
+        }
         if (suspension* const joiner = record.joiner)
             (joiner->owner->loop ? joiner->owner->loop : this)->make_ready(*joiner);
         else if (!record.has_handle)
             retire(record);
+        if (gone) gone(*home);
     }
 
     /// Destroys an ended fiber that nobody can join any more. An exception that nobody has seen is
@@ -459,7 +492,6 @@ private:
     }
 
     void dispose(spawned_fiber& record) noexcept {
-        if (record.link) unlink(record);
         if (record.frame) record.frame.destroy();
         delete &record;
     }
@@ -468,13 +500,41 @@ private:
     void abandon(spawned_fiber& record) noexcept {
         if (!record.has_ended) --live_;
         record.has_ended = true;
-        unlink(record);
+        record.leave_home();
         record.promise = nullptr;
+        suspension* const joiner = record.joiner;
+        if (joiner && !closing_ && !joiner->owner->doomed) make_ready(*joiner);
         record.dying = true;
         std::exchange(record.frame, nullptr).destroy();
         record.dying = false;
         record.loop = nullptr;
         if (!record.has_handle) delete &record;
+    }
+
+    /// Ends what a fiber and those within it wait for, so that nothing outside refers to its frame.
+    void doom(fiber& self) noexcept {
+        self.doomed = true;
+        for (cancel_scope* scope = self.scope;; scope = scope->parent) {
+            for (nursery* inside = scope->nurseries; inside; inside = inside->next)
+                for (fiber* each = inside->first; each; each = each->next) doom(*each);
+            if (scope == &self.root) break;
+        }
+        suspension* const waiting = self.waiting;
+        if (!waiting) return;
+        waiting->type->interrupt(*waiting, false);
+        while (waiting->type->is_operation &&
+               static_cast<operation*>(waiting)->progress == operation::state::pending)
+            reap(platform::forever);
+    }
+
+    /// Drops what is queued of fibers that are about to be destroyed.
+    void forget_doomed() noexcept {
+        const auto doomed = [](const ready_node& node) {
+            return node.waiter && node.owner->doomed;
+        };
+        ready_.remove_if(doomed);
+        deferred_.remove_if(doomed);
+        next_tick_.remove_if(doomed);
     }
 
     void report_failure() {
@@ -488,8 +548,10 @@ private:
     /// With all tasks at their end, exceptions that wait for a join would never be seen.
     void report_unclaimed() {
         spawned_fiber* oldest = nullptr;  // the list begins with the newest
-        for (spawned_fiber* each = fibers_; each; each = each->next_fiber)
-            if (each->promise->exception && !each->reported && !each->joiner) oldest = each;
+        for (fiber* each = tasks_.first; each; each = each->next) {
+            auto& task = static_cast<spawned_fiber&>(*each);
+            if (task.promise->exception && !task.reported && !task.joiner) oldest = &task;
+        }
         if (!oldest) return;
         oldest->reported = true;
         rethrow(oldest->promise->exception);
@@ -523,12 +585,6 @@ private:
         *socket.link = socket.next;
         if (socket.next) socket.next->link = socket.link;
         socket.link = nullptr;
-    }
-
-    static void unlink(spawned_fiber& record) noexcept {
-        *record.link = record.next_fiber;
-        if (record.next_fiber) record.next_fiber->link = record.link;
-        record.link = nullptr;
     }
 
     static void free(socket_state* socket) noexcept {
@@ -569,25 +625,30 @@ private:
     std::unique_ptr<reactor> reactor_;
     ready_queue ready_;
     ready_queue deferred_;
+    ready_queue next_tick_;
     completions done_;
-    bool chores_ = false;   // see do_chores
+    bool chores_ = false;  // see do_chores
+    bool closing_ = false;
+    bool now_is_known_ = false;
+    int turns_to_reading_ = seldom;
     std::size_t live_ = 0;  // spawned tasks that have not ended
     spawned_fiber* ended_ = nullptr;
-    ticks now_;  // 0: not known
-    timer_node* fresh_ = nullptr;
-    /// No limit expires before this. When it is that of a limit disarmed since, the loop wakes up
-    /// once for nothing.
-    ticks bound_ = endless;
-    generation young_[generations];
-    generation* oldest_ = young_;  // the next place in the ring
-    timer_wheel wheel_;
-    spawned_fiber* fibers_ = nullptr;
+    ticks now_;  // the last reading
+    deadlines deadlines_;
     failure_queue failures_;
     socket_state* sockets_ = nullptr;
     socket_state* retired_ = nullptr;  // sockets gone while the system still worked on them
-    fiber outside_;
+    fiber outside_;                    // of coroutines that are not tasks, and the root of the tree
+    nursery tasks_;                    // what was spawned on its own
+    std::atomic<const thread_state*> thread_{nullptr};  // in which it runs
     std::atomic<ready_node*> inbox_{nullptr};
     std::atomic<bool> stop_{false};
 };
+
+/// The loop in which a fiber waits for what is not a socket's.
+inline loop& loop_for(const fiber& self) noexcept {
+    if (self.loop) return *self.loop;
+    fatal("waiting outside a running io_context");
+}
 
 }  // namespace curfew::detail

@@ -13,18 +13,12 @@ namespace curfew {
 
 namespace detail {
 
-/// The loop that a fiber's sleeps belong to.
-inline loop& loop_for(const fiber& self) noexcept {
-    if (self.loop) return *self.loop;
-    fatal("sleeping outside a running io_context");
-}
-
 /// A suspension that ends by itself or by cancellation.
 class pause : suspension {
 public:
-    enum class kind { after, at, next_turn };
+    enum class kind { after, at, next_turn, next_tick };
 
-    pause(kind how, ticks time) noexcept : how_(how), timer_(time) {}
+    pause(kind how, ticks time, manual_time* on) noexcept : how_(how), timer_(time), time_(on) {}
     pause(const pause&) = delete;
     pause& operator=(const pause&) = delete;
 
@@ -45,9 +39,8 @@ private:
     struct timer : timer_node {
         pause* self = nullptr;
         explicit timer(ticks time) noexcept : timer_node(&on_expiry, time) {}
-        static void on_expiry(timer_node& node) noexcept {
-            pause& self = *static_cast<timer&>(node).self;
-            self.end(false);
+        static void on_expiry(timer_node& node, limit_report* asked) noexcept {
+            if (!asked) static_cast<timer&>(node).self->end(false);
         }
     };
 
@@ -60,21 +53,50 @@ private:
             if (!share_is_used_up()) return false;
             how_ = kind::next_turn;
         }
+        since = own.recent();
         self.waiting = this;
+        type = &type_of(how_);
         if (how_ == kind::next_turn) {
             own.defer(*this);
-            interrupt = [](suspension&, bool) noexcept {};
-            return true;
+        } else if (how_ == kind::next_tick) {
+            own.defer_to_tick(*this);
+        } else {
+            timer_.self = this;
+            arm(own);
         }
-        interrupt = [](suspension& sleeping, bool) noexcept {
-            static_cast<pause&>(sleeping).end(true);
-        };
-        timer_.self = this;
-        if (how_ == kind::after)
-            own.arm_after(timer_);
-        else
-            own.arm_at(timer_);
         return true;
+    }
+
+    static const suspension_type& type_of(kind how) noexcept {
+        static constexpr suspension_type sleeping{
+            [](suspension& self, bool) noexcept { static_cast<pause&>(self).end(true); },
+            [](const suspension& self, wait_report& report) noexcept {
+                const auto& sleep = static_cast<const pause&>(self);
+                report.what = "sleep";
+                report.until = sleep.timer_.deadline;
+                if (sleep.time_) report.now = sleep.time_->now;
+            },
+        };
+        static constexpr suspension_type giving_way{
+            [](suspension&, bool) noexcept {},
+            [](const suspension&, wait_report& report) noexcept { report.what = "next turn"; },
+        };
+        static constexpr suspension_type until_tick{
+            [](suspension& self, bool) noexcept { static_cast<pause&>(self).canceled_ = true; },
+            [](const suspension&, wait_report& report) noexcept { report.what = "next tick"; },
+        };
+        return how == kind::next_turn ? giving_way : how == kind::next_tick ? until_tick : sleeping;
+    }
+
+    void arm(loop& own) noexcept {
+        if (time_) {
+            if (how_ == kind::after) timer_.deadline += time_->now;
+            time_->wheel.arm(timer_);
+        } else if (how_ == kind::after) {
+            own.arm_after(timer_);
+        } else {
+            own.arm_at(timer_);
+        }
     }
 
     /// Whoever comes first, the timer or the cancellation, ends the pause; the other one finds it
@@ -91,18 +113,21 @@ private:
     bool ended_ = false;
     bool canceled_ = false;
     timer timer_;
+    manual_time* time_;  // null: the loop's
 };
 
 /// What `sleep_for` and its kind return.
 class [[nodiscard("a sleep does nothing until it is awaited")]] pause_request {
 public:
     using kind = pause::kind;
-    pause_request(kind how, ticks time) noexcept : how_(how), time_(time) {}
-    pause operator co_await() const noexcept { return pause(how_, time_); }
+    pause_request(kind how, ticks time = 0, manual_time* on = nullptr) noexcept
+        : how_(how), time_(time), on_(on) {}
+    pause operator co_await() const noexcept { return pause(how_, time_, on_); }
 
 private:
     kind how_;
     ticks time_;
+    manual_time* on_;
 };
 
 }  // namespace detail
@@ -122,6 +147,12 @@ detail::pause_request sleep_until(std::chrono::time_point<clock, Duration> point
 
 /// Lets everything else that is ready go first; with `io_context::poll`, ends this slice of the
 /// task. `canceled`, at once, in a cancelled task.
-inline detail::pause_request yield() noexcept { return {detail::pause::kind::next_turn, 0}; }
+inline detail::pause_request yield() noexcept { return detail::pause::kind::next_turn; }
+
+/// Suspends the task until the program calls `io_context::poll` or `poll_for` again: until the next
+/// frame. In `run` and its kind every turn of the loop is a tick.
+///
+/// Cancellation: it still waits for the tick, and is `canceled` then.
+inline detail::pause_request next_tick() noexcept { return detail::pause::kind::next_tick; }
 
 }  // namespace curfew

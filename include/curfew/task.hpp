@@ -4,9 +4,11 @@
 #include <coroutine>
 #include <exception>
 #include <memory>
+#include <source_location>
 #include <type_traits>
 #include <utility>
 
+#include "core/awaiter.hpp"
 #include "core/fiber.hpp"
 #include "core/frame_memory.hpp"
 #include "core/trampoline.hpp"
@@ -23,6 +25,10 @@ struct promise_base : recycled {
     fiber* owner = nullptr;                // whose line of execution this is; set when it starts
     std::coroutine_handle<> continuation;  // who awaits it; null: it is the fiber's first
     std::exception_ptr exception;
+#if CURFEW_SOURCE_LOCATIONS
+    promise_base* caller = nullptr;  // the task that awaits it
+    std::source_location where;      // its last co_await
+#endif
 
     struct final_awaiter {
         bool await_ready() const noexcept { return false; }
@@ -39,6 +45,26 @@ struct promise_base : recycled {
 
     std::suspend_always initial_suspend() const noexcept { return {}; }
     final_awaiter final_suspend() const noexcept { return {}; }
+
+    /// Notes where in the source a task is suspended, for `io_context::dump`.
+    template <class Awaitable>
+    CURFEW_HOT decltype(auto)
+    await_transform(Awaitable&& awaitable
+#if CURFEW_SOURCE_LOCATIONS
+                    ,
+                    std::source_location at = std::source_location::current()
+#endif
+    ) {
+        static_assert(detail::awaitable<Awaitable>,
+                      "curfew: this cannot be awaited; operations, tasks, join_handles and "
+                      "combinations of them can");
+#if CURFEW_SOURCE_LOCATIONS
+        where = at;
+        owner->innermost = this;
+#endif
+        return awaiter_of(static_cast<Awaitable&&>(awaitable));
+    }
+
     void unhandled_exception() noexcept { exception = std::current_exception(); }
 
     void rethrow() {
@@ -151,6 +177,10 @@ public:
             auto& promise = frame_.promise();
             promise.owner = &detail::fiber_of(parent);
             promise.continuation = parent;
+#if CURFEW_SOURCE_LOCATIONS
+            if constexpr (std::is_base_of_v<detail::promise_base, Promise>)
+                promise.caller = &parent.promise();
+#endif
             detail::transfer_to(frame_);
         }
         T await_resume() { return frame_.promise().take(); }

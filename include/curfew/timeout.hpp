@@ -15,27 +15,50 @@ namespace curfew {
 
 namespace detail {
 
-/// Whether a limit counts from when it is awaited, or is a point in time.
-enum class limit_kind : bool { duration, deadline };
+/// Whether a limit counts from when it is awaited, is a point in time, or counts on a clock that
+/// the program moves.
+enum class limit_kind : std::uint8_t { duration, deadline, manual };
+
+template <limit_kind Kind>
+struct limit_clock {};
+template <>
+struct limit_clock<limit_kind::manual> {
+    manual_time* on;
+};
+
+template <limit_kind Kind>
+struct limit_time : limit_clock<Kind> {
+    ticks length;  // of a deadline: since the clock's epoch
+};
 
 /// The timer of a limit; what it limits is around it. `Limited::expire(abort)` carries out its
 /// policy.
 template <class Limited, limit_kind Kind>
-struct limit_timer : timer_node {
-    limit_timer(ticks time, on_timeout policy) noexcept
-        : timer_node(policy == on_timeout::close ? &on_expiry<true> : &on_expiry<false>, time) {}
+struct limit_timer : timer_node, limit_clock<Kind> {
+    limit_timer(limit_time<Kind> time, on_timeout policy) noexcept
+        : timer_node(policy == on_timeout::close ? &on_expiry<true> : &on_expiry<false>,
+                     time.length),
+          limit_clock<Kind>(time) {}
 
     CURFEW_HOT void arm(loop& own) noexcept {
-        if constexpr (Kind == limit_kind::duration)
+        if constexpr (Kind == limit_kind::manual) {
+            deadline += this->on->now;
+            this->on->wheel.arm(*this);
+        } else if constexpr (Kind == limit_kind::duration) {
             own.arm_after(*this);
-        else
+        } else {
             own.arm_at(*this);
+        }
     }
 
 private:
     template <bool Abort>
-    static void on_expiry(timer_node& node) noexcept {
-        static_cast<Limited&>(node).expire(Abort);
+    static void on_expiry(timer_node& node, limit_report* asked) noexcept {
+        auto& self = static_cast<Limited&>(node);
+        if (!asked) return self.expire(Abort);
+        asked->target = self.target();
+        asked->abort = Abort;
+        if constexpr (Kind == limit_kind::manual) asked->now = self.on->now;
     }
 };
 
@@ -47,7 +70,7 @@ class limited_operation : limit_timer<limited_operation<Inner, Kind>, Kind> {
 
 public:
     template <class Awaitable>
-    limited_operation(const Awaitable& awaitable, ticks time, on_timeout policy) noexcept
+    limited_operation(const Awaitable& awaitable, limit_time<Kind> time, on_timeout policy) noexcept
         : timer(time, policy), inner_(awaitable.operator co_await()) {}
 
     operation& op() noexcept { return inner_.op(); }
@@ -68,6 +91,7 @@ public:
 
 private:
     void expire(bool abort) noexcept { end_early(op(), outcome::timed_out, abort); }
+    const void* target() noexcept { return static_cast<const suspension*>(&op()); }
 
     Inner inner_;
 };
@@ -122,8 +146,10 @@ class limited_scope : limit_timer<limited_scope<Awaitable, Kind>, Kind> {
     using yielded = result_of_t<awaited>;
 
 public:
-    limited_scope(Awaitable&& awaitable, ticks time, on_timeout policy)
-        : timer(time, policy), scoped_(static_cast<Awaitable&&>(awaitable)) {}
+    limited_scope(Awaitable&& awaitable, limit_time<Kind> time, on_timeout policy)
+        : timer(time, policy), scoped_(static_cast<Awaitable&&>(awaitable)) {
+        scoped_.scope.limit = this;
+    }
 
     bool await_ready() const noexcept { return false; }
 
@@ -150,6 +176,7 @@ public:
 
 private:
     void expire(bool abort) noexcept { scoped_.self->cancel(scoped_.scope, abort); }
+    const void* target() const noexcept { return &scoped_.scope; }
 
     /// The limit has cut something short, and not merely passed while the last step completed.
     bool expired() const noexcept { return scoped_.scope.origin && scoped_.scope.noticed; }
@@ -202,7 +229,7 @@ public:
                                     std::type_identity<limited_operation<inner, Kind>>,
                                     std::type_identity<limited_scope<Awaitable, Kind>>>::type;
 
-    limited(Awaitable && awaitable, ticks time, on_timeout policy)
+    limited(Awaitable && awaitable, limit_time<Kind> time, on_timeout policy)
         : awaitable_(static_cast<Awaitable&&>(awaitable)), time_(time), policy_(policy) {}
 
     awaiter operator co_await()&& {
@@ -214,7 +241,7 @@ public:
 
 private:
     Awaitable awaitable_;  // a reference if it was given as an lvalue
-    ticks time_;
+    limit_time<Kind> time_;
     on_timeout policy_;
 };
 
@@ -264,7 +291,7 @@ auto with_timeout(Awaitable&& awaitable, std::chrono::duration<Rep, Period> time
                   on_timeout policy = on_timeout::cancel) {
     static_assert(detail::checked_awaitable<Awaitable>);
     return detail::limited<Awaitable, detail::limit_kind::duration>(
-        static_cast<Awaitable&&>(awaitable), detail::to_ticks(time), policy);
+        static_cast<Awaitable&&>(awaitable), {{}, detail::to_ticks(time)}, policy);
 }
 
 /// Limits `awaitable` to a point in time; otherwise like `with_timeout`.
@@ -273,7 +300,7 @@ auto with_deadline(Awaitable&& awaitable, std::chrono::time_point<clock, Duratio
                    on_timeout policy = on_timeout::cancel) {
     static_assert(detail::checked_awaitable<Awaitable>);
     return detail::limited<Awaitable, detail::limit_kind::deadline>(
-        static_cast<Awaitable&&>(awaitable), detail::to_ticks(deadline), policy);
+        static_cast<Awaitable&&>(awaitable), {{}, detail::to_ticks(deadline)}, policy);
 }
 
 /// Awaits `awaitable` out of reach of the cancellations and limits around it, so that clean-up can

@@ -7,6 +7,8 @@
 using curfew::fiber;
 using curfew::detail::cancel_scope;
 using curfew::detail::suspension;
+using curfew::detail::suspension_type;
+using curfew::detail::wait_report;
 
 namespace {
 
@@ -15,9 +17,13 @@ struct wait_of : suspension {
     std::vector<bool> interrupts;  // whether to abort
 
     explicit wait_of(fiber& self) {
-        interrupt = [](suspension& pending, bool abort) noexcept {
-            static_cast<wait_of&>(pending).interrupts.push_back(abort);
+        static constexpr suspension_type counting{
+            [](suspension& pending, bool abort) noexcept {
+                static_cast<wait_of&>(pending).interrupts.push_back(abort);
+            },
+            [](const suspension&, wait_report&) noexcept {},
         };
+        type = &counting;
         self.waiting = this;
     }
 };

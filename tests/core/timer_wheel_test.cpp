@@ -42,7 +42,7 @@ struct recorded : timer_node {
         wheel.arm(*this);
     }
 
-    static void note(timer_node& node) noexcept {
+    static void note(timer_node& node, curfew::detail::limit_report*) noexcept {
         auto& self = static_cast<recorded&>(node);
         self.list->push_back(&self);
     }
@@ -306,7 +306,7 @@ template <class Function>
 struct acting : timer_node {
     Function act;
     explicit acting(Function f)
-        : timer_node([](timer_node& node) noexcept { static_cast<acting&>(node).act(); }), act(f) {}
+        : timer_node([](timer_node& node, curfew::detail::limit_report*) noexcept { static_cast<acting&>(node).act(); }), act(f) {}
 };
 
 }  // namespace
@@ -354,7 +354,7 @@ TEST_CASE("a node may destroy itself when it expires") {
     struct ephemeral : timer_node {
         int* destroyed;
         explicit ephemeral(int& count)
-            : timer_node([](timer_node& node) noexcept { delete static_cast<ephemeral*>(&node); }),
+            : timer_node([](timer_node& node, curfew::detail::limit_report*) noexcept { delete static_cast<ephemeral*>(&node); }),
               destroyed(&count) {}
         ~ephemeral() { ++*destroyed; }
     };
@@ -474,7 +474,7 @@ private:
     struct node : timer_node {
         simulation* owner = nullptr;
         node()
-            : timer_node([](timer_node& self) noexcept {
+            : timer_node([](timer_node& self, curfew::detail::limit_report*) noexcept {
                   auto& due = static_cast<node&>(self);
                   due.owner->on_expiry(due);
               }) {}

@@ -1,9 +1,11 @@
 // Fibers and cancel scopes: who is cancelled when.
 //
-// A fiber is one line of execution: a spawned task with all that it awaits. It knows the
-// innermost cancel scope it is in and the one thing it is suspended in. Cancelling a scope marks
-// it and the scopes inside it, and interrupts what the fiber waits for; everything that is started
-// in a marked scope ends at once. A shield is a scope that is not marked from outside.
+// A fiber is one line of execution: a spawned task, or a branch of a combination, with all that it
+// awaits. It knows the innermost cancel scope it is in and the one thing it is suspended in. Fibers
+// form a tree: those that were started within a scope of another stand in a nursery of that scope.
+// Cancelling a scope marks it, the scopes inside it and those of the fibers in its nurseries, and
+// interrupts what they wait for; everything that is started in a marked scope ends at once. A
+// shield is a scope that is not marked from outside.
 #pragma once
 
 #include <coroutine>
@@ -23,27 +25,66 @@ enum class on_timeout : std::uint8_t {
 namespace detail {
 
 class loop;
+struct nursery;
+struct promise_base;
 
 struct cancel_scope {
-    cancel_scope* parent = nullptr;
+    cancel_scope* parent = nullptr;  // that of a fiber's root is the scope its nursery is in
+    nursery* nurseries = nullptr;    // fibers that live within this scope
+    const timer_node* limit = nullptr;
     bool shield = false;
     bool cancelled = false;  // by itself or by a scope around it
     bool origin = false;     // by itself
     bool noticed = false;    // something in it has ended with `canceled` because of that
 };
 
+/// Fibers that live within a scope of another fiber: the branches of a combination, the children of
+/// a group.
+struct nursery {
+    cancel_scope* scope = nullptr;
+    nursery* next = nullptr;  // the scope's list of nurseries
+    nursery** link = nullptr;
+    fiber* first = nullptr;  // the newest of the living
+
+    nursery() = default;
+    nursery(const nursery&) = delete;
+    nursery& operator=(const nursery&) = delete;
+    ~nursery() { detach(); }
+
+    bool empty() const noexcept { return !first; }
+
+    /// From here on its fibers live within `to`.
+    void attach(cancel_scope& to) noexcept;
+    void detach() noexcept;
+
+    void add(fiber& child) noexcept;
+
+    /// Cancels its fibers because the scope they live in has been cancelled. (Like all cancelling,
+    /// this uses stack in proportion to the depth of the tree.)
+    void cancel_from_outside(bool abort) noexcept;
+
+    /// Cancels its fibers each for itself, whatever happens around them.
+    void cancel_each(bool abort = false) noexcept;
+};
+
 }  // namespace detail
 
 struct fiber {
     detail::cancel_scope* scope = &root;    // the innermost
-    detail::suspension* waiting = nullptr;  // null while it runs or is ready to
+    detail::suspension* waiting = nullptr;  // null while it runs, and before it has begun
     detail::loop* loop = nullptr;
-    void (*ended)(fiber&) noexcept = nullptr;  // its first coroutine has come to its end
+    void (*ended)(fiber&) noexcept = nullptr;   // its first coroutine has come to its end
+    detail::promise_base* innermost = nullptr;  // who awaits `waiting`; stale while it runs
+    detail::nursery* home = nullptr;            // where it stands in the tree
+    fiber* next = nullptr;                      // the nursery's list
+    fiber** link = nullptr;
     detail::cancel_scope root;
+    bool doomed = false;  // about to be destroyed where it stands
 
     fiber() = default;
     fiber(const fiber&) = delete;
     fiber& operator=(const fiber&) = delete;
+    ~fiber() { leave_home(); }
 
     bool cancelled() const noexcept { return scope->cancelled; }
 
@@ -57,17 +98,15 @@ struct fiber {
     void leave(detail::cancel_scope& inner) noexcept {
         CURFEW_ASSERT(scope == &inner);
         scope = inner.parent;
+        // A group that was made in this scope and has left it, say by a move of its owner.
+        while (inner.nurseries) [[unlikely]] inner.nurseries->attach(*scope);
     }
 
     /// Cancels `outer`, one of the scopes the fiber is in, and what is inside it up to a shield.
     void cancel(detail::cancel_scope& outer, bool abort = false) noexcept {
         if (outer.cancelled) return;
         outer.origin = true;
-        detail::cancel_scope* first = scope;  // the innermost that is reached
-        for (auto* each = scope; each != &outer; each = each->parent)
-            if (each->shield) first = each->parent;
-        for (auto* each = first; each != outer.parent; each = each->parent) each->cancelled = true;
-        if (first == scope && waiting) waiting->interrupt(*waiting, abort);
+        reach(outer, abort);
     }
 
     /// Something has ended with `canceled` because the innermost scope is cancelled.
@@ -77,6 +116,70 @@ struct fiber {
             if (each->origin) break;
         }
     }
+
+    void leave_home() noexcept {
+        if (!link) return;
+        *link = next;
+        if (next) next->link = link;
+        link = nullptr;
+        home = nullptr;
+    }
+
+private:
+    friend detail::nursery;
+
+    void reach(detail::cancel_scope& outer, bool abort) noexcept {
+        detail::cancel_scope* first = scope;  // the innermost that is reached
+        for (auto* each = scope; each != &outer; each = each->parent)
+            if (each->shield) first = each->parent;
+        for (auto* each = first; each != outer.parent; each = each->parent) {
+            each->cancelled = true;
+            for (auto* inside = each->nurseries; inside; inside = inside->next)
+                inside->cancel_from_outside(abort);
+        }
+        if (first == scope && waiting) waiting->type->interrupt(*waiting, abort);
+    }
 };
 
+namespace detail {
+
+inline void nursery::attach(cancel_scope& to) noexcept {
+    detach();
+    scope = &to;
+    next = to.nurseries;
+    if (next) next->link = &next;
+    to.nurseries = this;
+    link = &to.nurseries;
+    for (fiber* each = first; each; each = each->next) each->root.parent = scope;
+    if (to.cancelled) cancel_from_outside(false);
+}
+
+inline void nursery::detach() noexcept {
+    if (!link) return;
+    *link = next;
+    if (next) next->link = link;
+    link = nullptr;
+    scope = nullptr;
+}
+
+inline void nursery::add(fiber& child) noexcept {
+    child.home = this;
+    child.next = first;
+    if (first) first->link = &child.next;
+    child.link = &first;
+    first = &child;
+    child.root.parent = scope;
+    child.root.cancelled = scope && scope->cancelled;
+}
+
+inline void nursery::cancel_from_outside(bool abort) noexcept {
+    for (fiber* each = first; each; each = each->next)
+        if (!each->root.cancelled) each->reach(each->root, abort);
+}
+
+inline void nursery::cancel_each(bool abort) noexcept {
+    for (fiber* each = first; each; each = each->next) each->cancel(each->root, abort);
+}
+
+}  // namespace detail
 }  // namespace curfew

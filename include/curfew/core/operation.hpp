@@ -8,12 +8,11 @@
 
 #include "../config.hpp"
 #include "../platform/platform.hpp"
-#include "ready_queue.hpp"
+#include "suspension.hpp"
 
 namespace curfew {
 
 struct operation;
-struct fiber;
 
 namespace detail {
 class loop;
@@ -28,6 +27,12 @@ enum class operation_kind : std::uint8_t {
     send_to,
     wait,
 };
+
+constexpr const char* to_string(operation_kind kind) noexcept {
+    constexpr const char* names[]{"connect",      "accept",  "read", "write",
+                                  "receive_from", "send_to", "wait"};
+    return names[static_cast<unsigned>(kind)];
+}
 
 /// What a `wait` waits for; both: whichever comes first.
 enum class readiness : std::uint8_t { readable = 1, writable = 2 };
@@ -92,19 +97,6 @@ struct socket_state {
     }
 };
 
-namespace detail {
-
-/// What a fiber can be suspended in.
-struct suspension : ready_node {
-    /// Asks for the end of the wait: the fiber's innermost scope, or one around it, is cancelled.
-    /// With `abort`, a pending socket operation's socket is aborted. May complete the suspension
-    /// at once, never resumes it, and does nothing when it has completed already.
-    void (*interrupt)(suspension&, bool abort) noexcept;
-    bool is_operation = false;
-};
-
-}  // namespace detail
-
 struct operation : detail::suspension {
     enum class state : std::uint8_t { idle, pending, complete };
 
@@ -126,9 +118,7 @@ struct operation : detail::suspension {
     outcome reason = outcome::success;
 
     operation(operation_kind what, readiness directions, socket_state* on) noexcept
-        : socket(on), kind(what), interest(directions) {
-        is_operation = true;
-    }
+        : socket(on), kind(what), interest(directions) {}
     operation(const operation&) = delete;
     operation& operator=(const operation&) = delete;
     ~operation() { CURFEW_ASSERT(progress != state::pending); }

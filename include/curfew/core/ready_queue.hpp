@@ -59,6 +59,18 @@ public:
         }
     }
 
+    /// Takes out all nodes of which `unwanted` is true; looks at every one.
+    template <class Predicate>
+    void remove_if(Predicate unwanted) noexcept {
+        ready_node** at = &head_;
+        while (ready_node* const node = *at)
+            if (unwanted(*node))
+                *at = node->next;
+            else
+                at = &node->next;
+        end_ = at;
+    }
+
 private:
     ready_node* head_ = nullptr;
     ready_node** end_ = &head_;

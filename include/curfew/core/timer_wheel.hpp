@@ -16,14 +16,23 @@
 
 namespace curfew::detail {
 
+/// What a limit tells of itself when somebody looks at the tree of tasks.
+struct limit_report {
+    const void* target = nullptr;  // the operation or cancel scope that it limits
+    bool abort = false;            // on_timeout::close
+    ticks now = endless;           // the time, if its deadline is not one of the loop's
+};
+
 /// What is armed. It unlinks itself when it is destroyed.
 struct timer_node {
     timer_node* next;
     timer_node** link = nullptr;  // what points at this node; null while it is not armed
     ticks deadline;
-    void (*expired)(timer_node&) noexcept;
+    /// Its time has come; or, asked for a report, it says what it limits and does nothing else.
+    void (*expired)(timer_node&, limit_report*) noexcept;
 
-    explicit timer_node(void (*on_expiry)(timer_node&) noexcept, ticks when = 0) noexcept
+    explicit timer_node(void (*on_expiry)(timer_node&, limit_report*) noexcept,
+                        ticks when = 0) noexcept
         : deadline(when), expired(on_expiry) {}
     timer_node(const timer_node&) = delete;
     timer_node& operator=(const timer_node&) = delete;
@@ -88,7 +97,7 @@ public:
         while (due) {
             timer_node& node = *due;
             node.disarm();
-            node.expired(node);
+            node.expired(node, nullptr);
         }
     }
 
@@ -99,6 +108,14 @@ public:
             for (const timer_node* node = first->head; node; node = node->next)
                 least = node->deadline < least ? node->deadline : least;
         return least;
+    }
+
+    /// Calls `look` on every node that is armed.
+    template <class Look>
+    void for_each(Look look) {
+        for (auto& level : slots_)
+            for (auto& each : level)
+                for (timer_node* node = each.head; node; node = node->next) look(*node);
     }
 
 private:
@@ -234,6 +251,12 @@ private:
     unsigned used_levels_ = 0;
     std::uint64_t used_slots_[levels] = {};
     slot slots_[levels][width];
+};
+
+/// A clock that the program moves, and what is armed on it.
+struct manual_time {
+    ticks now = 0;
+    timer_wheel wheel{0};
 };
 
 }  // namespace curfew::detail

@@ -20,6 +20,7 @@ class loop;
 struct thread_state {
     loop* running = nullptr;       // the loop that runs in this thread
     fiber* outside = nullptr;      // that loop's fiber for coroutines that are not the library's
+    fiber* current = nullptr;      // the fiber that runs
     std::coroutine_handle<> next;  // who goes on when the current coroutine has returned
     bool on_trampoline = false;    // somebody will look at `next`
     int share = 0;                 // completions at once that the coroutine has left

@@ -1,0 +1,118 @@
+// All limits and sleeps of a loop.
+//
+// A limit's life: armed in this turn of the loop, it is fresh, and its deadline still a duration.
+// At the turn's end all fresh ones are dated and become young: a generation that counts from the
+// same reading of the clock, of which only the shortest matters yet. Generations stand in a ring;
+// when their place is needed again, those of their limits that are left are placed in the wheel.
+// Most operations complete before that, and never touch it.
+#pragma once
+
+#include <iterator>
+#include <utility>
+
+#include "timer_wheel.hpp"
+
+namespace curfew::detail {
+
+class deadlines {
+public:
+    explicit deadlines(ticks now) noexcept : wheel_(now) {
+        for (generation& each : young_)
+            each.next = &each == std::end(young_) - 1 ? young_ : &each + 1;
+    }
+    deadlines(const deadlines&) = delete;
+    deadlines& operator=(const deadlines&) = delete;
+
+    ~deadlines() {
+        settle();
+        while (fresh_) fresh_->disarm();
+    }
+
+    /// Arms `node` for `node.deadline` from now, a duration. The clock is read once for all that
+    /// were armed in a turn, at its end, so no limit is early by the age of a stored time.
+    CURFEW_HOT void arm_after(timer_node& node) noexcept { node.link_to(fresh_); }
+
+    /// Arms `node` for `node.deadline`, a point in time.
+    void arm_at(timer_node& node) noexcept {
+        wheel_.arm(node);
+        if (node.deadline < bound_) bound_ = node.deadline;
+    }
+
+    /// Whether limits wait for being dated.
+    bool any_fresh() const noexcept { return fresh_ != nullptr; }
+
+    /// All fresh limits count from `now`, which has been read after they were armed.
+    void date(ticks now) noexcept {
+        generation& place = *oldest_;
+        oldest_ = place.next;
+        if (place.first) [[unlikely]]
+            settle(place);
+        ticks shortest = fresh_->deadline;
+        for (const timer_node* node = fresh_->next; node; node = node->next)
+            if (node->deadline < shortest) shortest = node->deadline;
+        place.first = std::exchange(fresh_, nullptr);
+        place.first->link = &place.first;
+        place.birth = now;
+        const ticks bound = now + shortest;
+        if (bound < bound_) bound_ = bound;
+    }
+
+    /// No dated limit expires before this. When it is that of a limit disarmed since, the loop
+    /// wakes up once for nothing.
+    ticks bound() const noexcept { return bound_; }
+
+    /// Places all young limits in the wheel.
+    CURFEW_COLD void settle() noexcept {
+        for (generation& each : young_) settle(each);
+    }
+
+    /// Calls `expired` on all that are due, in their order; nothing is young then.
+    CURFEW_COLD void expire(ticks now) noexcept {
+        settle();
+        wheel_.expire(now);
+        bound_ = wheel_.bound();
+    }
+
+    /// The earliest deadline exactly; nothing is fresh.
+    ticks earliest() noexcept {
+        settle();
+        return wheel_.earliest();
+    }
+
+    /// Calls `look` on every limit; nothing is fresh.
+    template <class Look>
+    void for_each(Look look) {
+        settle();
+        wheel_.for_each(look);
+    }
+
+private:
+    static constexpr unsigned generations = 16;
+
+    struct generation {
+        timer_node* first = nullptr;
+        ticks birth = 0;
+        generation* next = nullptr;  // in the ring
+    };
+
+    CURFEW_COLD void settle(generation& old) noexcept {
+        timer_node* oldest_first = nullptr;  // the list begins with the newest
+        while (timer_node* node = old.first) {
+            node->disarm();
+            node->link_to(oldest_first);
+        }
+        while (timer_node* node = oldest_first) {
+            node->disarm();
+            node->deadline = old.birth + node->deadline;
+            wheel_.arm(*node);
+        }
+    }
+
+    timer_node* fresh_ = nullptr;
+    ticks bound_ = endless;
+    generation young_[generations];
+    generation* oldest_ = young_;  // the next place in the ring
+    timer_wheel wheel_;
+};
+
+}  // namespace curfew::detail

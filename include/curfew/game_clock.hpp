@@ -1,0 +1,122 @@
+// game_clock: the time of a game, which can be paused, slowed, and moved a step at a time.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+
+#include "sleep.hpp"
+#include "timeout.hpp"
+
+namespace curfew {
+
+/// The time of a game. It stands still until the program moves it, once a frame: by a step of its
+/// own (`advance`), or by the time that has really passed (`update`). Sleeps and limits on it end
+/// in the next `poll` after that. Time limits of the network belong on the wire's clock: plain
+/// `with_timeout`.
+///
+/// ```cpp
+/// game_clock game;
+/// ctx.spawn(door(game));           // co_await game.sleep_for(3s); close();
+/// while (playing) {
+///     game.update();               // or game.advance(1s / 60) in a simulation with a fixed step
+///     ctx.poll_for(2ms);
+/// }
+/// ```
+/// It belongs to one thread. It must live as long as something sleeps on it; what still does when
+/// it is destroyed waits until it is cancelled.
+class game_clock {
+public:
+    using duration = std::chrono::nanoseconds;
+    using rep = duration::rep;
+    using period = duration::period;
+    using time_point = std::chrono::time_point<game_clock, duration>;
+    static constexpr bool is_steady = true;
+
+    game_clock() = default;
+    game_clock(const game_clock&) = delete;
+    game_clock& operator=(const game_clock&) = delete;
+
+    /// The time in the game; it begins at zero.
+    time_point now() const noexcept { return time_point(duration(time_.now)); }
+
+    /// Moves the clock by `step` of real time, at most `max_step()`, times `scale()`; not at all
+    /// while it is paused. Returns by how much the time in the game has moved.
+    template <class Rep, class Period>
+    duration advance(std::chrono::duration<Rep, Period> step) noexcept {
+        return move(detail::to_ticks(step));
+    }
+
+    /// `advance` by the real time since the last `update`; the first one only starts to count.
+    duration update() noexcept {
+        const detail::ticks real = detail::ticks_now();
+        const detail::ticks step = last_update_ ? real - *last_update_ : 0;
+        last_update_ = real;
+        return move(step);
+    }
+
+    void pause() noexcept { paused_ = true; }
+    void resume() noexcept { paused_ = false; }
+    bool paused() const noexcept { return paused_; }
+
+    /// How fast the game's time passes: 1 is real time, 0.5 half as fast. Not negative.
+    void scale(double factor) noexcept {
+        CURFEW_ASSERT(factor >= 0);
+        scale_ = factor;
+    }
+    double scale() const noexcept { return scale_; }
+
+    /// The longest step of real time that counts, so that a hitch or a breakpoint is not made up
+    /// for all at once. There is no limit at first.
+    template <class Rep, class Period>
+    void max_step(std::chrono::duration<Rep, Period> step) noexcept {
+        max_step_ = detail::to_ticks(step);
+    }
+    duration max_step() const noexcept { return duration(max_step_); }
+
+    /// Like the free functions of these names, on this clock.
+    template <class Rep, class Period>
+    detail::pause_request sleep_for(std::chrono::duration<Rep, Period> time) noexcept {
+        return {detail::pause::kind::after, detail::to_ticks(time), &time_};
+    }
+    template <class Duration>
+    detail::pause_request
+    sleep_until(std::chrono::time_point<game_clock, Duration> point) noexcept {
+        return {detail::pause::kind::at, detail::to_ticks(point.time_since_epoch()), &time_};
+    }
+    template <class Awaitable, class Rep, class Period>
+    auto with_timeout(Awaitable&& awaitable, std::chrono::duration<Rep, Period> time,
+                      on_timeout policy = on_timeout::cancel) noexcept {
+        static_assert(detail::checked_awaitable<Awaitable>);
+        return detail::limited<Awaitable, detail::limit_kind::manual>(
+            static_cast<Awaitable&&>(awaitable), {{&time_}, detail::to_ticks(time)}, policy);
+    }
+
+    /// When the earliest sleep or limit on this clock ends; nothing if there is none.
+    std::optional<time_point> next_deadline() noexcept {
+        const detail::ticks earliest = time_.wheel.earliest();
+        if (earliest == detail::endless) return std::nullopt;
+        return time_point(duration(earliest));
+    }
+
+private:
+    duration move(detail::ticks step) noexcept {
+        if (paused_) return duration::zero();
+        step = std::min(step, max_step_);
+        const double exact = static_cast<double>(step) * scale_ + fraction_;
+        const auto whole = scale_ == 1.0 ? step : static_cast<detail::ticks>(exact);
+        fraction_ = scale_ == 1.0 ? fraction_ : exact - static_cast<double>(whole);
+        time_.now += whole;
+        time_.wheel.expire(time_.now);
+        return duration(whole);
+    }
+
+    detail::manual_time time_;
+    double scale_ = 1.0;
+    double fraction_ = 0.0;  // of a nanosecond, so that many small steps lose nothing
+    detail::ticks max_step_ = detail::longest;
+    std::optional<detail::ticks> last_update_;
+    bool paused_ = false;
+};
+
+}  // namespace curfew
