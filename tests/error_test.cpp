@@ -76,7 +76,7 @@ TEST_CASE("a system's error with the number of one of the library's is another e
 TEST_CASE("every error says what it is") {
     CHECK(std::error_code(errc::timed_out).message() == "time limit expired");
     CHECK(std::error_code(errc::canceled).message() == "operation canceled");
-    CHECK(std::error_code(errc::closed).message() == "socket closed on this side");
+    CHECK(std::error_code(errc::closed).message() == "closed on this side");
     CHECK(std::error_code(errc::eof).message() == "end of stream");
     CHECK(std::error_code(errc::not_supported).message() == "not supported on this platform");
     CHECK(std::error_code(77, curfew::error_category()).message() == "unknown error");

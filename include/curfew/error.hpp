@@ -38,7 +38,7 @@ public:
         case errc::canceled:
             return "operation canceled";
         case errc::closed:
-            return "socket closed on this side";
+            return "closed on this side";
         case errc::eof:
             return "end of stream";
         case errc::not_supported:

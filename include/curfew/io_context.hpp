@@ -53,11 +53,7 @@ public:
     /// when it has returned and its handle is gone.
     template <class T>
     join_handle<T> spawn(task<T> work) {
-        work.check_startable();
-        auto* record = new detail::spawned_fiber;
-        const auto frame = std::exchange(work.frame_, nullptr);
-        loop_.spawn(frame, frame.promise(), *record);
-        return join_handle<T>(*record);
+        return join_handle<T>(start(std::move(work)));
     }
 
     /// Runs the loop until `work` has returned, and gives what it returned or throws what left it.
@@ -65,20 +61,14 @@ public:
     /// exception of another task that nobody joins (which it throws), `work` is destroyed.
     template <class T>
     T block_on(task<T> work) {
-        detail::spawned_fiber* record = nullptr;
-        {
-            work.check_startable();
-            record = new detail::spawned_fiber;
-            const auto frame = std::exchange(work.frame_, nullptr);
-            loop_.spawn(frame, frame.promise(), *record);
-        }
-        const join_handle<T> handle(*record);
-        const killer guard{loop_, *record};
-        loop_.run(detail::endless, detail::loop::unlimited, [&] { return record->has_ended; });
-        if (!record->has_ended)
+        detail::spawned_fiber& record = start(std::move(work));
+        const join_handle<T> handle(record);
+        const killer guard{loop_, record};
+        loop_.run(detail::endless, detail::loop::unlimited, [&] { return record.has_ended; });
+        if (!record.has_ended)
             detail::raise(errc::canceled, "curfew::io_context::block_on was stopped");
-        record->reported = true;
-        return static_cast<detail::promise<T>*>(record->promise)->take();
+        record.reported = true;
+        return static_cast<detail::promise<T>*>(record.promise)->take();
     }
 
     /// Runs until all tasks have returned and all posted functions have run, or `stop`. Like
@@ -168,6 +158,14 @@ private:
             if (!record.has_ended) loop.kill(record);
         }
     };
+
+    template <class T>
+    detail::spawned_fiber& start(task<T> work) {
+        auto record = std::make_unique<detail::spawned_fiber>();
+        const auto frame = detail::task_access::take(work);
+        loop_.spawn(frame, frame.promise(), *record);
+        return *record.release();
+    }
 
     std::size_t run_to(detail::ticks end) {
         return loop_.run(end, detail::loop::unlimited, [] { return false; });

@@ -27,6 +27,7 @@ namespace curfew::detail {
 /// or, when the loop ends before it comes to that, without.
 struct posted_function : ready_node {
     void (*run)(posted_function&, bool call) = nullptr;
+    posted_function() noexcept { owner = nullptr; }
 };
 
 /// The fiber of a task that was spawned, on its own or into a group.
@@ -133,6 +134,9 @@ public:
     }
 
     // Fibers and sockets -----------------------------------------------------------------------
+
+    /// Whether frames are being destroyed where they are suspended.
+    bool destroying() const noexcept { return destroying_; }
 
     /// The root of the tree of fibers.
     fiber& outside() noexcept { return outside_; }
@@ -485,7 +489,7 @@ private:
     /// Destroys an ended fiber that nobody can join any more. An exception that nobody has seen is
     /// kept for run().
     void retire(spawned_fiber& record) noexcept {
-        if (record.promise && record.promise->exception && !record.reported)
+        if (record.promise && record.promise->failed() && !record.reported)
             failures_.push(record), chores_ = true;
         else
             dispose(record);
@@ -505,7 +509,9 @@ private:
         suspension* const joiner = record.joiner;
         if (joiner && !closing_ && !joiner->owner->doomed) make_ready(*joiner);
         record.dying = true;
+        const bool outer = std::exchange(destroying_, true);
         std::exchange(record.frame, nullptr).destroy();
+        destroying_ = outer;
         record.dying = false;
         record.loop = nullptr;
         if (!record.has_handle) delete &record;
@@ -529,9 +535,7 @@ private:
 
     /// Drops what is queued of fibers that are about to be destroyed.
     void forget_doomed() noexcept {
-        const auto doomed = [](const ready_node& node) {
-            return node.waiter && node.owner->doomed;
-        };
+        const auto doomed = [](const ready_node& node) { return node.owner && node.owner->doomed; };
         ready_.remove_if(doomed);
         deferred_.remove_if(doomed);
         next_tick_.remove_if(doomed);
@@ -550,7 +554,7 @@ private:
         spawned_fiber* oldest = nullptr;  // the list begins with the newest
         for (fiber* each = tasks_.first; each; each = each->next) {
             auto& task = static_cast<spawned_fiber&>(*each);
-            if (task.promise->exception && !task.reported && !task.joiner) oldest = &task;
+            if (task.promise->failed() && !task.reported && !task.joiner) oldest = &task;
         }
         if (!oldest) return;
         oldest->reported = true;
@@ -629,6 +633,7 @@ private:
     completions done_;
     bool chores_ = false;  // see do_chores
     bool closing_ = false;
+    bool destroying_ = false;
     bool now_is_known_ = false;
     int turns_to_reading_ = seldom;
     std::size_t live_ = 0;  // spawned tasks that have not ended

@@ -20,6 +20,9 @@ class task;
 
 namespace detail {
 
+template <class T>
+struct promise;
+
 /// What all promises of tasks have in common.
 struct promise_base : recycled {
     fiber* owner = nullptr;                // whose line of execution this is; set when it starts
@@ -67,10 +70,28 @@ struct promise_base : recycled {
 
     void unhandled_exception() noexcept { exception = std::current_exception(); }
 
+    bool failed() const noexcept { return exception != nullptr; }
+
     void rethrow() {
 #if CURFEW_EXCEPTIONS
         if (exception) std::rethrow_exception(exception);
 #endif
+    }
+};
+
+/// What runs tasks takes their frames.
+struct task_access {
+    /// The frame of a task that is about to run, and that stays its owner.
+    template <class T>
+    static std::coroutine_handle<promise<T>> begin(const task<T>& work) noexcept {
+        work.check_startable();
+        return work.frame_;
+    }
+    /// The same, for an owner that destroys it.
+    template <class T>
+    static std::coroutine_handle<promise<T>> take(task<T>& work) noexcept {
+        work.check_startable();
+        return std::exchange(work.frame_, nullptr);
     }
 };
 
@@ -197,7 +218,7 @@ public:
 
 private:
     friend promise_type;
-    friend class io_context;
+    friend detail::task_access;
 
     explicit task(std::coroutine_handle<promise_type> frame) noexcept : frame_(frame) {}
 

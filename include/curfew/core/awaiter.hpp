@@ -64,4 +64,16 @@ bool suspend_in(Awaiter& inner, std::coroutine_handle<Promise> coroutine) {
     }
 }
 
+/// What a member function returns that waits for something in `Object`, which must outlive it: the
+/// awaiter is made when it is awaited.
+template <class Awaiter, class Object>
+class [[nodiscard("nothing is waited for until this is awaited")]] request_on {
+public:
+    explicit request_on(Object & on) noexcept : on_(&on) {}
+    Awaiter operator co_await() const noexcept { return Awaiter(*on_); }
+
+private:
+    Object* on_;
+};
+
 }  // namespace curfew::detail

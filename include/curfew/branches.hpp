@@ -1,0 +1,349 @@
+// The branches of when_all and when_any: fibers that one fiber waits for together.
+#pragma once
+
+#include <coroutine>
+#include <cstddef>
+#include <iterator>
+#include <memory>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "awaitable.hpp"
+#include "loop.hpp"
+#include "result.hpp"
+#include "task.hpp"
+
+namespace curfew {
+
+/// What `when_any` yields: which branch was the first to end, and what every one of them yielded.
+template <class Results>
+struct when_any_result {
+    std::size_t index = 0;  ///< as many as there are branches, if there are none
+    Results results;        ///< a tuple, or for a range a vector
+};
+
+namespace detail {
+
+// Any awaitable as a task -------------------------------------------------------------------------
+
+/// The task that a branch runs: a task itself, or one that awaits something else.
+template <class T>
+task<T> as_task(task<T>&& work) noexcept {
+    return std::move(work);
+}
+
+/// What awaiting yields, as a task can return it.
+template <class Awaitable>
+using yield_of_t =
+    std::conditional_t<std::is_rvalue_reference_v<awaited_t<Awaitable>>,
+                       std::remove_cvref_t<awaited_t<Awaitable>>, awaited_t<Awaitable>>;
+
+template <class Awaitable>
+task<yield_of_t<Awaitable>> await_as_task(Awaitable awaitable) {
+    co_return co_await static_cast<Awaitable&&>(awaitable);
+}
+
+template <class Awaitable>
+auto as_task(Awaitable&& awaitable) {
+    static_assert(detail::awaitable<Awaitable>,
+                  "curfew::when_all and when_any take what can be awaited: operations, tasks, "
+                  "combinations of them, or a range of those");
+    return await_as_task<Awaitable>(static_cast<Awaitable&&>(awaitable));
+}
+
+// Branches ----------------------------------------------------------------------------------------
+
+class branch_set;
+
+struct branch_fiber : fiber {
+    branch_set* set = nullptr;
+    promise_base* promise = nullptr;
+    std::size_t index = 0;
+    suspension start;
+};
+
+/// A branch and what it runs.
+template <class T>
+struct branch : branch_fiber {
+    task<T> work;
+
+    explicit branch(task<T> run) noexcept : work(std::move(run)) {}
+
+    decltype(auto) take() {
+        if constexpr (std::is_void_v<T>) {
+            // Nothing to return, so this is all there is to say about it.
+            return root.noticed ? result<>(errc::canceled) : result<>();
+        } else {
+            return static_cast<detail::promise<T>*>(promise)->take();
+        }
+    }
+};
+
+/// What stands in the results for a branch that yields `T`.
+template <class T>
+using branch_value_t = std::conditional_t<std::is_void_v<T>, result<>, T>;
+
+/// When a branch's end cancels the others. Its failure, an exception, always does.
+enum class ends_all : bool { failure, first };
+
+/// A fiber that waits for branches.
+///
+/// The branches are queued and begin in their order; one that ends says so from its final
+/// suspension, and the last one makes the waiting fiber ready. The verdict that cancels those who
+/// are left is queued too: all have begun by then, because their starts stand before it in the same
+/// queue, and what the system had for them in this turn has reached them. It comes before the
+/// waiting fiber goes on, which is queued later still. Their frames live until then.
+class branch_set : public suspension {
+public:
+    branch_set(const branch_set&) = delete;
+    branch_set& operator=(const branch_set&) = delete;
+
+protected:
+    explicit branch_set(ends_all when) noexcept : when_(when) {}
+
+    /// False: there are no branches to wait for.
+    template <class Promise>
+    bool open(std::coroutine_handle<Promise> coroutine, std::size_t count) noexcept {
+        static_assert(
+            std::is_base_of_v<promise_base, Promise>,
+            "curfew: when_all and when_any are awaited in a curfew::task; other coroutine "
+            "types have nothing that could be cancelled");
+        if (count == 0) return false;
+        owner = &fiber_of(coroutine);
+        waiter = coroutine;
+        type = &type_of(when_);
+        since = loop_for(*owner).recent();
+        living_ = count;
+        nursery_.attach(*owner->scope);
+        owner->waiting = this;
+        return true;
+    }
+
+    template <class T>
+    void begin(branch<T>& each, std::size_t index) noexcept {
+        const auto frame = task_access::begin(each.work);
+        each.set = this;
+        each.promise = &frame.promise();
+        each.index = index;
+        each.loop = owner->loop;
+        each.ended = [](fiber& self) noexcept {
+            auto& ended = static_cast<branch_fiber&>(self);
+            ended.set->note_end(ended);
+        };
+        each.promise->owner = &each;
+        nursery_.add(each);
+        each.loop->begin(each.start, each, frame);
+    }
+
+    /// The waiting coroutine goes on; throws what the first branch that failed has thrown.
+    void close() {
+        nursery_.detach();
+        if (failed_) failed_->promise->rethrow();
+    }
+
+    std::size_t first() const noexcept { return first_; }
+
+private:
+    struct verdict : posted_function {
+        branch_set& of;
+        explicit verdict(branch_set& set) noexcept : of(set) {
+            run = [](posted_function& self, bool wanted) {
+                if (wanted) static_cast<verdict&>(self).of.nursery_.cancel_each();
+            };
+        }
+    };
+
+    void note_end(branch_fiber& ended) noexcept {
+        ended.leave_home();
+        const bool failed = ended.promise->failed();
+        if (!any_ended_) first_ = ended.index;
+        any_ended_ = true;
+        if (failed && !failed_) failed_ = &ended;
+        if (--living_ == 0) {
+            ended.loop->make_ready(*this);
+        } else if (!decided_ && (failed || when_ == ends_all::first)) {
+            decided_ = true;
+            verdict_.owner = owner;
+            ended.loop->make_ready(verdict_);
+        }
+    }
+
+    static const suspension_type& type_of(ends_all when) noexcept {
+        // Its branches stand in the scope that is cancelled, so they know already.
+        static constexpr suspension_type all{
+            [](suspension&, bool) noexcept {},
+            [](const suspension&, wait_report& report) noexcept { report.what = "when_all"; },
+        };
+        static constexpr suspension_type any{
+            [](suspension&, bool) noexcept {},
+            [](const suspension&, wait_report& report) noexcept { report.what = "when_any"; },
+        };
+        return when == ends_all::first ? any : all;
+    }
+
+    const ends_all when_;
+    bool any_ended_ = false;
+    bool decided_ = false;
+    std::size_t living_ = 0;
+    std::size_t first_ = 0;
+    const branch_fiber* failed_ = nullptr;
+    nursery nursery_;
+    verdict verdict_{*this};
+};
+
+/// Yields results as `when_all` does, or as `when_any` does.
+template <ends_all When, class Results>
+auto combined(std::size_t first, Results&& results) {
+    if constexpr (When == ends_all::first)
+        return when_any_result<Results>{first, std::move(results)};
+    else
+        return std::move(results);
+}
+
+// A fixed number of them --------------------------------------------------------------------------
+
+template <ends_all When, class... T>
+class tuple_of_branches : branch_set {
+public:
+    explicit tuple_of_branches(task<T>... works)
+        : branch_set(When), branches_(std::move(works)...) {}
+
+    bool await_ready() const noexcept { return false; }
+
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> coroutine) noexcept {
+        if (!open(coroutine, sizeof...(T))) return false;
+        std::apply(
+            [&](auto&... each) {
+                [[maybe_unused]] std::size_t index = 0;
+                (begin(each, index++), ...);
+            },
+            branches_);
+        return true;
+    }
+
+    auto await_resume() {
+        close();
+        return std::apply(
+            [&](auto&... each) {
+                return combined<When>(first(), std::tuple<branch_value_t<T>...>{each.take()...});
+            },
+            branches_);
+    }
+
+private:
+    std::tuple<branch<T>...> branches_;
+};
+
+template <ends_all When, class... Awaitable>
+class [[nodiscard("a combination does nothing until it is awaited")]] tuple_combination {
+public:
+    explicit tuple_combination(Awaitable && ... awaitables)
+        : awaitables_(static_cast<Awaitable&&>(awaitables)...) {}
+
+    auto operator co_await()&& {
+        return std::apply(
+            [](auto&&... each) { return make(as_task(static_cast<Awaitable&&>(each))...); },
+            awaitables_);
+    }
+
+private:
+    template <class... T>
+    static auto make(task<T>... works) {
+        return tuple_of_branches<When, T...>(std::move(works)...);
+    }
+
+    std::tuple<Awaitable...> awaitables_;
+};
+
+// As many as there are ----------------------------------------------------------------------------
+
+template <class Range>
+concept range = requires(Range& r) {
+    std::begin(r) != std::end(r);
+    *std::begin(r);
+};
+
+/// An element of a range as it may be awaited: those of an rvalue container are moved from.
+template <class Range, class Iterator>
+decltype(auto) element(Iterator& at) {
+    if constexpr (std::is_lvalue_reference_v<Range> || !std::is_lvalue_reference_v<decltype(*at)>)
+        return *at;
+    else
+        return std::move(*at);
+}
+
+template <ends_all When, class T>
+class range_of_branches : branch_set {
+    using value = branch_value_t<T>;
+    static_assert(
+        !std::is_reference_v<value>,
+        "curfew::when_all and when_any of a range: its elements yield references, which a "
+        "vector cannot hold; let them yield pointers or values");
+
+public:
+    template <class Range>
+    explicit range_of_branches(Range&& range) : branch_set(When) {
+        for (auto at = std::begin(range); at != std::end(range); ++at)
+            works_.push_back(as_task(element<Range>(at)));
+    }
+    ~range_of_branches() {
+        for (std::size_t i = begun_; i-- > 0;) branches_[i].~branch();
+        if (branches_) frame_cache::deallocate(branches_, works_.size() * sizeof(branch<T>));
+    }
+
+    bool await_ready() const noexcept { return false; }
+
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> coroutine) {
+        const std::size_t count = works_.size();
+        if (count)
+            branches_ = static_cast<branch<T>*>(frame_cache::allocate(count * sizeof(branch<T>)));
+        if (!open(coroutine, count)) return false;
+        for (; begun_ < count; ++begun_)
+            begin(*::new (&branches_[begun_]) branch<T>(std::move(works_[begun_])), begun_);
+        return true;
+    }
+
+    auto await_resume() {
+        close();
+        std::vector<value> results;
+        results.reserve(begun_);
+        for (std::size_t i = 0; i < begun_; ++i) results.push_back(branches_[i].take());
+        return combined<When>(first(), std::move(results));
+    }
+
+private:
+    std::vector<task<T>> works_;
+    branch<T>* branches_ = nullptr;
+    std::size_t begun_ = 0;
+};
+
+template <ends_all When, class Range>
+class [[nodiscard("a combination does nothing until it is awaited")]] range_combination {
+    using iterator = decltype(std::begin(std::declval<Range&>()));
+    using work = decltype(as_task(element<Range>(std::declval<iterator&>())));
+
+public:
+    explicit range_combination(Range && range) : range_(static_cast<Range&&>(range)) {}
+
+    auto operator co_await()&& {
+        return range_of_branches<When, typename work::value_type>(static_cast<Range&&>(range_));
+    }
+
+private:
+    Range range_;  // a reference if it was given as an lvalue
+};
+
+template <ends_all When, class... Awaitable>
+auto combine(Awaitable&&... awaitables) {
+    if constexpr (sizeof...(Awaitable) == 1 && (range<Awaitable> && ...))
+        return range_combination<When, Awaitable...>(static_cast<Awaitable&&>(awaitables)...);
+    else
+        return tuple_combination<When, Awaitable...>(static_cast<Awaitable&&>(awaitables)...);
+}
+
+}  // namespace detail
+}  // namespace curfew

@@ -1,0 +1,214 @@
+// channel: messages from task to task.
+#pragma once
+
+#include <coroutine>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "core/wait_list.hpp"
+#include "result.hpp"
+
+namespace curfew {
+
+/// A queue of at most `capacity` messages between tasks of one loop: any number of them may send,
+/// and receive. Messages and those who wait keep their order. With a capacity of 0 a message passes
+/// only from hand to hand.
+///
+/// No message is lost or doubled by a limit or a cancellation: a `receive` that says `timed_out` or
+/// `canceled` has taken none, and a `send` that does has sent none.
+///
+/// It belongs to the loop's thread; from another thread, `post` a function that sends. All its
+/// memory is allocated at its construction.
+template <class T>
+class channel {
+    static_assert(std::is_nothrow_move_constructible_v<T> && std::is_default_constructible_v<T>,
+                  "curfew::channel<T>: T must be default-constructible, and movable without "
+                  "exceptions");
+
+public:
+    explicit channel(std::size_t capacity) : capacity_(capacity), ring_(new slot[capacity]) {}
+    channel(const channel&) = delete;
+    channel& operator=(const channel&) = delete;
+    ~channel() {
+        close();
+        while (size_) pop();
+    }
+
+    class sender : detail::list_waiter {
+    public:
+        sender(channel& to, T&& message) noexcept : channel_(to), message_(std::move(message)) {}
+        bool await_ready() const noexcept { return false; }
+        template <class Promise>
+        bool await_suspend(std::coroutine_handle<Promise> coroutine) noexcept {
+            static constexpr detail::suspension_type kind{
+                &detail::list_waiter::interrupt,
+                [](const detail::suspension&, detail::wait_report& report) noexcept {
+                    report.what = "send to a channel";
+                },
+            };
+            return this->wait_in(
+                channel_.senders_, coroutine,
+                [&] {
+                    sent_ = channel_.put(message_);
+                    return sent_ || channel_.closed_;
+                },
+                kind);
+        }
+        result<> await_resume() const noexcept {
+            if (sent_) return {};
+            const std::error_code ec = this->error();
+            return ec ? result<>(ec) : errc::closed;
+        }
+
+    private:
+        friend channel;
+        channel& channel_;
+        T message_;
+        bool sent_ = false;
+    };
+
+    class receiver : detail::list_waiter {
+    public:
+        explicit receiver(channel& from) noexcept : channel_(from) {}
+        bool await_ready() const noexcept { return false; }
+        template <class Promise>
+        bool await_suspend(std::coroutine_handle<Promise> coroutine) noexcept {
+            static constexpr detail::suspension_type kind{
+                &detail::list_waiter::interrupt,
+                [](const detail::suspension&, detail::wait_report& report) noexcept {
+                    report.what = "receive from a channel";
+                },
+            };
+            return this->wait_in(
+                channel_.receivers_, coroutine,
+                [&] {
+                    message_ = channel_.try_receive();
+                    return message_ || channel_.closed_;
+                },
+                kind);
+        }
+        result<T> await_resume() noexcept {
+            if (message_) return std::move(*message_);
+            const std::error_code ec = this->error();
+            return ec ? result<T>(ec) : errc::closed;
+        }
+
+    private:
+        friend channel;
+        channel& channel_;
+        std::optional<T> message_;
+    };
+
+    class [[nodiscard("nothing is sent until this is awaited")]] send_request {
+    public:
+        send_request(channel & to, T && message) noexcept
+            : channel_(to), message_(std::move(message)) {}
+        sender operator co_await()&& noexcept { return sender(channel_, std::move(message_)); }
+
+    private:
+        channel& channel_;
+        T message_;
+    };
+
+    /// Sends a message, waiting for room if need be. `closed` if the channel is closed first.
+    ///
+    /// Cancellation: `canceled`, and it has not been sent.
+    send_request send(T message) noexcept { return send_request(*this, std::move(message)); }
+
+    /// Takes the oldest message, waiting for one if need be. `closed` when the channel is closed
+    /// and all that was sent before has been received.
+    ///
+    /// Cancellation: `canceled`, and none has been taken.
+    detail::request_on<receiver, channel> receive() noexcept {
+        return detail::request_on<receiver, channel>(*this);
+    }
+
+    /// Sends if there is room, or somebody waits for it; otherwise `message` is left as it is.
+    template <class U>
+    bool try_send(U&& message) {
+        if (closed_ || (receivers_.empty() && size_ == capacity_)) return false;
+        T own(std::forward<U>(message));
+        return put(own);
+    }
+
+    /// Takes the oldest message if there is one.
+    std::optional<T> try_receive() noexcept {
+        if (size_) {
+            std::optional<T> oldest(pop());
+            if (auto* next = first_sender()) push(accept(*next));
+            return oldest;
+        }
+        if (auto* next = first_sender()) return accept(*next);  // from hand to hand
+        return std::nullopt;
+    }
+
+    /// Those who wait to send or receive, and who would have to from now on, are told `closed`;
+    /// what has been sent can still be received.
+    void close() noexcept {
+        closed_ = true;
+        senders_.complete_all(outcome::closed);
+        receivers_.complete_all(outcome::closed);
+    }
+
+    bool is_closed() const noexcept { return closed_; }
+
+    /// The messages that wait to be received.
+    std::size_t size() const noexcept { return size_; }
+    std::size_t capacity() const noexcept { return capacity_; }
+
+private:
+    union slot {
+        T message;
+        slot() noexcept {}
+        ~slot() {}
+    };
+
+    /// Hands the message on, or stores it. False: there is no room for it, or the channel is
+    /// closed.
+    bool put(T& message) noexcept {
+        if (closed_) return false;
+        if (!receivers_.empty()) {  // so nothing is stored
+            static_cast<receiver*>(receivers_.first())->message_.emplace(std::move(message));
+            receivers_.complete_first();
+            return true;
+        }
+        if (size_ == capacity_) return false;
+        push(std::move(message));
+        return true;
+    }
+
+    sender* first_sender() const noexcept { return static_cast<sender*>(senders_.first()); }
+
+    T accept(sender& from) noexcept {
+        from.sent_ = true;
+        senders_.complete_first();
+        return std::move(from.message_);
+    }
+
+    void push(T&& message) noexcept {
+        ::new (&ring_[(begin_ + size_) % capacity_].message) T(std::move(message));
+        ++size_;
+    }
+
+    T pop() noexcept {
+        T& oldest = ring_[begin_].message;
+        T taken(std::move(oldest));
+        oldest.~T();
+        begin_ = (begin_ + 1) % capacity_;
+        --size_;
+        return taken;
+    }
+
+    const std::size_t capacity_;
+    const std::unique_ptr<slot[]> ring_;
+    std::size_t begin_ = 0;
+    std::size_t size_ = 0;
+    bool closed_ = false;
+    detail::wait_list senders_;
+    detail::wait_list receivers_;
+};
+
+}  // namespace curfew

@@ -1,0 +1,119 @@
+// Who waits for something that happens in the program itself: an event, a message, a permit.
+#pragma once
+
+#include <coroutine>
+
+#include "../error.hpp"
+#include "../loop.hpp"
+#include "../task.hpp"
+
+namespace curfew::detail {
+
+class wait_list;
+
+/// A fiber that waits in a list. It leaves it, by completion or cancellation, before it is resumed;
+/// whichever comes first decides, and the other finds it gone: both run in the loop's thread.
+class list_waiter : public suspension {
+public:
+    list_waiter() = default;
+    list_waiter(const list_waiter&) = delete;
+    list_waiter& operator=(const list_waiter&) = delete;
+    ~list_waiter() { unlink(); }
+
+protected:
+    friend wait_list;
+
+    /// Begins to wait in `list`, unless `ready` or the fiber is cancelled. False: go on at once.
+    template <class Promise, class Ready>
+    bool wait_in(wait_list& list, std::coroutine_handle<Promise> coroutine, Ready ready,
+                 const suspension_type& kind) noexcept;
+
+    /// What every list_waiter does when it is cancelled.
+    static void interrupt(suspension& self, bool) noexcept {
+        auto& waiter = static_cast<list_waiter&>(self);
+        if (waiter.link_) waiter.complete(outcome::canceled);
+    }
+
+    /// Notes that a cancellation has been seen, and gives what the caller is to be told.
+    std::error_code error() const noexcept {
+        if (end_ == outcome::canceled && owner->cancelled()) owner->notice();
+        return end_ == outcome::success ? std::error_code() : error_of(end_, 0);
+    }
+
+private:
+    void complete(outcome how) noexcept {
+        unlink();
+        end_ = how;
+        owner->loop->make_ready(*this);
+    }
+
+    inline void unlink() noexcept;
+
+    list_waiter* after_ = nullptr;
+    list_waiter** link_ = nullptr;
+    wait_list* in_ = nullptr;
+    outcome end_ = outcome::success;
+};
+
+/// First come, first served. Those who still wait when the list is destroyed are told `closed`.
+class wait_list {
+public:
+    wait_list() = default;
+    wait_list(const wait_list&) = delete;
+    wait_list& operator=(const wait_list&) = delete;
+    ~wait_list() { complete_all(outcome::closed); }
+
+    bool empty() const noexcept { return !head_; }
+    list_waiter* first() const noexcept { return head_; }
+
+    /// Ends the wait of the first, if there is one.
+    void complete_first(outcome how = outcome::success) noexcept {
+        if (head_) head_->complete(how);
+    }
+    void complete_all(outcome how = outcome::success) noexcept {
+        while (head_) head_->complete(how);
+    }
+
+private:
+    friend list_waiter;
+
+    void push(list_waiter& waiter) noexcept {
+        waiter.after_ = nullptr;
+        waiter.link_ = end_;
+        waiter.in_ = this;
+        *end_ = &waiter;
+        end_ = &waiter.after_;
+    }
+
+    list_waiter* head_ = nullptr;
+    list_waiter** end_ = &head_;
+};
+
+inline void list_waiter::unlink() noexcept {
+    if (!link_) return;
+    *link_ = after_;
+    (after_ ? after_->link_ : in_->end_) = link_;
+    link_ = nullptr;
+}
+
+template <class Promise, class Ready>
+bool list_waiter::wait_in(wait_list& list, std::coroutine_handle<Promise> coroutine, Ready ready,
+                          const suspension_type& kind) noexcept {
+    owner = &fiber_of(coroutine);
+    loop& own = loop_for(*owner);
+    own.check_thread();
+    waiter = coroutine;
+    type = &kind;
+    const bool done = owner->cancelled() || ready();
+    if (owner->cancelled()) end_ = outcome::canceled;
+    if (done && !share_is_used_up()) return false;
+    since = own.recent();
+    owner->waiting = this;
+    if (done)  // others get their turn first
+        own.defer(*this);
+    else
+        list.push(*this);
+    return true;
+}
+
+}  // namespace curfew::detail

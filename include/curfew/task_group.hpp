@@ -1,0 +1,215 @@
+// task_group: a changing number of tasks that end together.
+#pragma once
+
+#include <coroutine>
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+
+#include "io_context.hpp"
+#include "join_handle.hpp"
+#include "loop.hpp"
+#include "result.hpp"
+#include "task.hpp"
+
+namespace curfew {
+
+/// What an error that a child *returns*, as a `result` or an `std::error_code`, does to its group.
+/// (An exception always cancels the rest.)
+enum class on_error : std::uint8_t {
+    cancel_rest,  ///< it is a failure of the group: the first cancels the other children
+    ignore,       ///< it concerns the child alone
+};
+
+/// Runs tasks beside the one that owns the group, and never lets them outlive it: they may refer to
+/// what was declared before the group. The first failure cancels the rest, and is what `join`
+/// reports. Ended children are freed at once, so a server may keep one group for all connections.
+///
+/// A group belongs to the cancel scope in which it is made: limits and cancellation there reach its
+/// children whatever the owner is doing. One that is made outside a task belongs to nobody.
+///
+/// ```cpp
+/// task<> serve_all(tcp::acceptor& acceptor) {
+///     task_group connections(on_error::ignore);
+///     for (;;) {
+///         auto [ec, peer] = co_await acceptor.accept();
+///         if (ec) break;
+///         connections.spawn(serve(std::move(peer)));
+///     }
+///     connections.cancel();
+///     auto [ec] = co_await connections.join();
+/// }
+/// ```
+/// `join` is to be awaited before the group goes out of scope. When children are left then, the
+/// program is ended with a message, except where an exception is on its way out of the owner, or
+/// the owner is itself destroyed with its context: there the children are destroyed where they
+/// stand, without being resumed.
+class task_group : detail::nursery {
+public:
+    /// In the context that runs the caller.
+    explicit task_group(on_error policy = on_error::cancel_rest)
+        : task_group(this_context(), policy) {}
+
+    explicit task_group(io_context& context, on_error policy = on_error::cancel_rest) noexcept
+        : loop_(detail::loop_of(context)), policy_(policy) {
+        loop_.check_thread();
+        const detail::thread_state& state = detail::this_thread;
+        attach(*(state.running == &loop_ ? state.current : &loop_.outside())->scope);
+    }
+
+    task_group(const task_group&) = delete;
+    task_group& operator=(const task_group&) = delete;
+
+    ~task_group() {
+        if (empty()) return;
+        if (std::uncaught_exceptions() == exceptions_ && !loop_.destroying())
+            detail::fatal("a task_group goes out of scope with children: co_await join() first");
+        loop_.kill(*this);
+    }
+
+    /// Starts `work` in the loop's next turn. The handle may be dropped; who keeps it can cancel
+    /// this child, or await what it returns. In a group that has been cancelled the child is
+    /// cancelled from the start.
+    template <class T>
+    join_handle<T> spawn(task<T> work) {
+        auto record = std::make_unique<detail::spawned_fiber>();
+        const auto frame = detail::task_access::take(work);
+        record->ended = &note_end<T>;
+        record->gone = &note_gone;
+        loop_.spawn(frame, frame.promise(), *record, *this);
+        ++size_;
+        if (cancelled_) record->cancel(record->root);
+        return join_handle<T>(*record.release());
+    }
+
+    /// Cancels all children, and those that are spawned before the next join has ended. It is no
+    /// failure of the group.
+    void cancel() noexcept {
+        loop_.check_thread();
+        cancelled_ = true;
+        cancel_each();
+    }
+
+    /// How many children have not ended yet.
+    std::size_t size() const noexcept { return size_; }
+
+    class joiner : detail::suspension {
+    public:
+        explicit joiner(task_group& group) noexcept : group_(group) { owner = nullptr; }
+        joiner(const joiner&) = delete;
+        joiner& operator=(const joiner&) = delete;
+        ~joiner() {
+            if (group_.joiner_ == this) group_.joiner_ = nullptr;
+        }
+
+        bool await_ready() const noexcept { return group_.size_ == 0; }
+
+        template <class Promise>
+        void await_suspend(std::coroutine_handle<Promise> coroutine) noexcept {
+            if (group_.joiner_) detail::fatal("a task_group is joined twice at the same time");
+            static constexpr detail::suspension_type joining{
+                [](suspension& self, bool abort) noexcept {
+                    auto& group = static_cast<joiner&>(self).group_;
+                    group.cancelled_ = true;
+                    group.cancel_from_outside(abort);
+                },
+                [](const suspension&, detail::wait_report& report) noexcept {
+                    report.what = "join of a task_group";
+                },
+            };
+            waiter = coroutine;
+            owner = &detail::fiber_of(coroutine);
+            type = &joining;
+            since = group_.loop_.recent();
+            owner->waiting = this;
+            group_.joiner_ = this;
+            if (owner->cancelled()) joining.interrupt(*this, false);
+        }
+
+        result<> await_resume() { return group_.report(owner); }
+
+    private:
+        task_group& group_;
+    };
+
+    /// Waits until all children have ended, also those that are spawned meanwhile. Yields the first
+    /// error that a child returned (see `on_error`), or throws the first exception that left one.
+    /// The group is as new then, and may be used again.
+    ///
+    /// Cancellation, and limits: who is cancelled while joining passes it on to the children and
+    /// still waits for them; `canceled` if that cut any of them short.
+    detail::request_on<joiner, task_group> join() noexcept {
+        return detail::request_on<joiner, task_group>(*this);
+    }
+
+private:
+    /// Runs at the child's final suspension.
+    template <class T>
+    static void note_end(fiber& self) noexcept {
+        auto& child = static_cast<detail::spawned_fiber&>(self);
+        auto& group = static_cast<task_group&>(*child.home);
+        auto& promise = static_cast<detail::promise<T>&>(*child.promise);
+        if (promise.failed()) {
+            child.reported = true;
+            if (!group.failed()) group.failed_by_ = promise.exception;
+            group.fail();
+        } else if constexpr (detail::is_result<T> || std::is_same_v<T, std::error_code>) {
+            const std::error_code error = error_of(promise.stored);
+            const bool asked_for = child.root.cancelled && error == errc::canceled;
+            if (error && !asked_for && group.policy_ == on_error::cancel_rest) {
+                if (!group.failed()) group.error_ = error;
+                group.fail();
+            }
+        }
+        if (child.root.noticed && !child.root.origin) group.cut_short_ = true;
+        detail::loop::note_end(self);
+    }
+
+    static void note_gone(detail::nursery& home) noexcept {
+        auto& group = static_cast<task_group&>(home);
+        if (--group.size_ == 0 && group.joiner_) group.loop_.make_ready(*group.joiner_);
+    }
+
+    static std::error_code error_of(const std::error_code& error) noexcept { return error; }
+    template <class T>
+    static std::error_code error_of(const result<T>& value) noexcept {
+        return value.ec;
+    }
+
+    bool failed() const noexcept { return error_ || failed_by_; }
+
+    void fail() noexcept {
+        cancelled_ = true;
+        cancel_each();
+    }
+
+    /// What has happened since the last join.
+    result<> report(fiber* joined_by) {
+        const std::error_code error = std::exchange(error_, {});
+        const std::exception_ptr exception = std::exchange(failed_by_, nullptr);
+        const bool cut_short = std::exchange(cut_short_, false);
+        cancelled_ = false;
+#if CURFEW_EXCEPTIONS
+        if (exception) std::rethrow_exception(exception);
+#endif
+        if (error) return error;
+        if (!cut_short) return {};
+        if (joined_by && joined_by->cancelled()) joined_by->notice();
+        return errc::canceled;
+    }
+
+    detail::loop& loop_;
+    const on_error policy_;
+    bool cancelled_ = false;
+    bool cut_short_ = false;  // a child has been, by what is around the group
+    const int exceptions_ = std::uncaught_exceptions();
+    std::size_t size_ = 0;
+    detail::suspension* joiner_ = nullptr;
+    std::error_code error_;
+    std::exception_ptr failed_by_;
+};
+
+}  // namespace curfew
