@@ -40,6 +40,11 @@ using yield_of_t =
     std::conditional_t<std::is_rvalue_reference_v<awaited_t<Awaitable>>,
                        std::remove_cvref_t<awaited_t<Awaitable>>, awaited_t<Awaitable>>;
 
+#if CURFEW_SOURCE_LOCATIONS
+/// As `co_await`s in this file give it: they are none of the user's.
+inline const char* branches_file() noexcept { return std::source_location::current().file_name(); }
+#endif
+
 template <class Awaitable>
 task<yield_of_t<Awaitable>> await_as_task(Awaitable awaitable) {
     co_return co_await static_cast<Awaitable&&>(awaitable);

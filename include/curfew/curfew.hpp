@@ -18,6 +18,7 @@
 #include "stream.hpp"
 #include "task.hpp"
 #include "task_group.hpp"
+#include "task_tree.hpp"
 #include "tcp.hpp"
 #include "thread_promise.hpp"
 #include "timeout.hpp"

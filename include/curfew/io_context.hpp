@@ -9,6 +9,7 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "core/time.hpp"
 #include "join_handle.hpp"
@@ -18,6 +19,8 @@
 #include "task.hpp"
 
 namespace curfew {
+
+struct task_info;
 
 namespace detail {
 loop& loop_of(io_context& context) noexcept;
@@ -144,6 +147,21 @@ public:
 
     /// The time, read at most once between two looks at the system.
     clock::time_point now() noexcept { return detail::to_time_point(loop_.now()); }
+
+    /// The tree of live tasks as it is now: what each waits for and since when, which limits are
+    /// over it, where in the source it waits. A task that nobody else waits for is a root; branches
+    /// of `when_all` and `when_any`, and children of groups, are under the task they belong to.
+    ///
+    /// How long a task has waited is exact as long as some limit is armed. Without, the loop reads
+    /// the clock only now and then, and a time may include a few turns before. Declared in
+    /// `<curfew/task_tree.hpp>`. Where the source locations are not wanted, define
+    /// CURFEW_SOURCE_LOCATIONS as 0 in all of the program.
+    std::vector<task_info> tasks();
+
+    /// Writes that tree to `out`, a `std::ostream`, as text for a person. Belongs to the loop's
+    /// thread like all else; to look from another one: `ctx.post([&] { ctx.dump(std::cerr); })`.
+    template <class Stream>
+    void dump(Stream& out);
 
     /// The reactor's name: "epoll", "poll", ...
     std::string_view name() const noexcept { return loop_.system().name(); }

@@ -133,6 +133,13 @@ public:
         deadlines_.for_each(look);
     }
 
+    /// Calls `look` on every node that is queued to go on by itself.
+    template <class Look>
+    void for_each_ready(Look look) const {
+        ready_.for_each(look);
+        deferred_.for_each(look);
+    }
+
     // Fibers and sockets -----------------------------------------------------------------------
 
     /// Whether frames are being destroyed where they are suspended.
@@ -472,6 +479,7 @@ private:
 
     void after_end(spawned_fiber& record) noexcept {
         record.has_ended = true;
+        record.ended = nullptr;
         --live_;
         const auto gone = record.gone;
         nursery* const home = record.home;

@@ -71,6 +71,11 @@ public:
         end_ = at;
     }
 
+    template <class Look>
+    void for_each(Look look) const {
+        for (const ready_node* node = head_; node; node = node->next) look(*node);
+    }
+
 private:
     ready_node* head_ = nullptr;
     ready_node** end_ = &head_;

@@ -1,0 +1,266 @@
+// What the tasks of a context are doing: io_context::tasks and io_context::dump.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <iterator>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "branches.hpp"
+#include "io_context.hpp"
+#include "ip/endpoint.hpp"
+#include "timeout.hpp"
+
+namespace curfew {
+
+/// A place in the source: the `co_await` at which a coroutine is suspended.
+struct source_place {
+    std::string_view file;
+    std::uint_least32_t line = 0;
+    std::string function;  ///< its name, without parameters
+};
+
+/// A limit that has not expired yet.
+struct limit_info {
+    std::chrono::nanoseconds left{0};  ///< on the clock it counts on
+    on_timeout policy = on_timeout::cancel;
+    bool on_game_clock = false;
+};
+
+/// A live task, or a branch of `when_all` or `when_any`, at one moment.
+struct task_info {
+    enum class condition : std::uint8_t {
+        starting,  ///< spawned, and has not had its first turn yet
+        running,   ///< it is the one that asks
+        ready,     ///< what it waited for has come; it will go on in its turn
+        waiting,
+    };
+
+    condition state = condition::waiting;
+    std::string_view waits_for;  ///< "read", "sleep", "when_all", ...; empty if it does not wait
+    ip::endpoint peer;  ///< of the socket it waits for; of an accept or an unconnected UDP socket
+                        ///< it is the local one
+    std::chrono::nanoseconds waiting{0};  ///< for how long, about: see io_context::tasks
+    std::optional<std::chrono::nanoseconds> sleep_left;  ///< of a sleep
+    std::vector<limit_info> limits;   ///< over what it waits for, the innermost first; those of the
+                                      ///< tasks around it, which hold for it too, are with them
+    std::vector<source_place> stack;  ///< where it waits, the innermost coroutine first
+    bool cancelled = false;
+    std::vector<task_info> children;  ///< its branches, and the children of its groups, the oldest
+                                      ///< first
+};
+
+namespace detail {
+
+/// Takes the picture.
+class task_observer {
+public:
+    explicit task_observer(loop& of) : loop_(of) {
+        loop_.for_each_limit([&](timer_node& node) {
+            limit_report report;
+            node.expired(node, &report);
+            if (report.target) operation_limits_.push_back({report.target, &node});
+        });
+        loop_.for_each_ready([&](const ready_node& node) {
+            if (node.owner) ready_.push_back(node.owner);
+        });
+        const auto by_address = [](const auto& a, const auto& b) { return less(a.first, b.first); };
+        std::sort(operation_limits_.begin(), operation_limits_.end(), by_address);
+        std::sort(ready_.begin(), ready_.end(), std::less<>());
+        now_ = loop_.now();
+    }
+
+    std::vector<task_info> all() const { return within(loop_.outside().root); }
+
+private:
+    using limit_of = std::pair<const void*, const timer_node*>;
+
+    static bool less(const void* a, const void* b) noexcept { return std::less<>()(a, b); }
+
+    /// The fibers in the nurseries of a scope, as they were added.
+    std::vector<task_info> within(const cancel_scope& scope) const {
+        std::vector<task_info> found;
+        for (const nursery* each = scope.nurseries; each; each = each->next)
+            for (const fiber* child = each->first; child; child = child->next)
+                if (child->ended) found.push_back(look_at(*child));
+        std::reverse(found.begin(), found.end());
+        return found;
+    }
+
+    task_info look_at(const fiber& self) const {
+        task_info info;
+        info.cancelled = self.cancelled();
+        if (std::binary_search(ready_.begin(), ready_.end(), &self, std::less<>()))
+            info.state =
+                self.waiting ? task_info::condition::ready : task_info::condition::starting;
+        else if (!self.waiting)
+            info.state = task_info::condition::running;
+        if (self.waiting) look_at(*self.waiting, info);
+        bool reached = true;  // by limits further out
+        for (const cancel_scope* scope = self.scope;; scope = scope->parent) {
+            if (scope->limit && reached && scope->limit->armed()) add(*scope->limit, info);
+            if (scope->shield) reached = false;
+            std::vector<task_info> inner = within(*scope);
+            info.children.insert(info.children.begin(), std::make_move_iterator(inner.begin()),
+                                 std::make_move_iterator(inner.end()));
+            if (scope == &self.root) break;
+        }
+        if (self.waiting) add_stack(self.innermost, info);
+        return info;
+    }
+
+    void look_at(const suspension& waiting, task_info& info) const {
+        wait_report report;
+        waiting.type->describe(waiting, report);
+        info.waits_for = report.what;
+        info.waiting = std::chrono::nanoseconds(std::max<ticks>(now_ - waiting.since, 0));
+        if (report.address)
+            info.peer = ip::endpoint(*report.address);
+        else if (report.socket && report.socket->is_open())
+            info.peer = peer_of(*report.socket);
+        if (report.until != endless) info.sleep_left = left_until(report.until, report.now);
+        const auto range = std::equal_range(
+            operation_limits_.begin(), operation_limits_.end(), limit_of(&waiting, nullptr),
+            [](const limit_of& a, const limit_of& b) { return less(a.first, b.first); });
+        for (auto each = range.first; each != range.second; ++each) add(*each->second, info);
+    }
+
+    static ip::endpoint peer_of(const socket_state& socket) {
+        const ip::endpoint peer(platform::remote_address(socket.handle));
+        return peer.is_unspecified() ? ip::endpoint(platform::local_address(socket.handle)) : peer;
+    }
+
+    void add(const timer_node& limit, task_info& info) const {
+        limit_report report;
+        // Asked for a report, it changes nothing.
+        limit.expired(const_cast<timer_node&>(limit), &report);
+        info.limits.push_back({left_until(limit.deadline, report.now),
+                               report.abort ? on_timeout::close : on_timeout::cancel,
+                               report.now != endless});
+    }
+
+    std::chrono::nanoseconds left_until(ticks deadline, ticks own_now) const noexcept {
+        const ticks now = own_now == endless ? now_ : own_now;
+        return std::chrono::nanoseconds(deadline > now ? deadline - now : 0);
+    }
+
+    static void add_stack([[maybe_unused]] const promise_base* innermost,
+                          [[maybe_unused]] task_info& info) {
+#if CURFEW_SOURCE_LOCATIONS
+        for (const promise_base* each = innermost; each; each = each->caller)
+            if (std::strcmp(each->where.file_name(), branches_file()) != 0)
+                info.stack.push_back({each->where.file_name(), each->where.line(),
+                                      tidy(each->where.function_name())});
+#endif
+    }
+
+    /// A compiler's name of a function without its type and parameters.
+    static std::string tidy(std::string_view name) {
+        name = name.substr(0, name.find('('));
+        int depth = 0;
+        for (std::size_t i = name.size(); i-- > 0;) {
+            if (name[i] == '>') ++depth;
+            if (name[i] == '<') --depth;
+            if (depth == 0 && (name[i] == ' ' || name[i] == '*' || name[i] == '&')) {
+                name.remove_prefix(i + 1);
+                break;
+            }
+        }
+        return std::string(name);
+    }
+
+    loop& loop_;
+    ticks now_ = 0;
+    std::vector<limit_of> operation_limits_;  // of bare operations, by address
+    std::vector<const fiber*> ready_;
+};
+
+// As text -----------------------------------------------------------------------------------------
+
+/// "35 ms", "1.5 s", "2 min 5 s".
+inline std::string to_text(std::chrono::nanoseconds time) {
+    const double seconds = std::chrono::duration<double>(time).count();
+    char text[40];
+    if (seconds < 0.001)
+        std::snprintf(text, sizeof text, "%.0f us", seconds * 1e6);
+    else if (seconds < 1)
+        std::snprintf(text, sizeof text, "%.0f ms", seconds * 1e3);
+    else if (seconds < 60)
+        std::snprintf(text, sizeof text, "%.1f s", seconds);
+    else
+        std::snprintf(text, sizeof text, "%.0f min %d s", std::floor(seconds / 60),
+                      static_cast<int>(seconds) % 60);
+    return text;
+}
+
+inline std::size_t count(const std::vector<task_info>& tasks) {
+    std::size_t total = tasks.size();
+    for (const task_info& each : tasks) total += count(each.children);
+    return total;
+}
+
+inline std::string describe(const task_info& task) {
+    std::string text;
+    switch (task.state) {
+    case task_info::condition::starting:
+        text = "has not begun yet";
+        break;
+    case task_info::condition::running:
+        text = "runs";
+        break;
+    case task_info::condition::ready:
+    case task_info::condition::waiting:
+        text = std::string(task.waits_for);
+        if (!task.peer.is_unspecified()) text += ' ' + task.peer.to_string();
+        text += ", for " + to_text(task.waiting);
+        if (task.state == task_info::condition::ready) text += ", and will go on now";
+        if (task.sleep_left) text += ", " + to_text(*task.sleep_left) + " left";
+        break;
+    }
+    for (const limit_info& limit : task.limits) {
+        text += limit.policy == on_timeout::close ? "; limit: close in " : "; limit: cancel in ";
+        text += to_text(limit.left);
+        if (limit.on_game_clock) text += " of the game";
+    }
+    if (task.cancelled) text += "; cancelled";
+    return text;
+}
+
+inline void write(const std::vector<task_info>& tasks, const std::string& indent,
+                  std::string& text) {
+    for (const task_info& each : tasks) {
+        text += indent + "- " + describe(each) + '\n';
+        for (const source_place& place : each.stack)
+            text += indent + "    " + std::string(place.file) + ':' + std::to_string(place.line) +
+                    "  " + place.function + '\n';
+        write(each.children, indent + "  ", text);
+    }
+}
+
+}  // namespace detail
+
+inline std::vector<task_info> io_context::tasks() {
+    loop_.check_thread();
+    return detail::task_observer(loop_).all();
+}
+
+template <class Stream>
+void io_context::dump(Stream& out) {
+    const std::vector<task_info> all = tasks();
+    const std::size_t live = detail::count(all);
+    std::string text(name());
+    text += ": " + std::to_string(live) + (live == 1 ? " task\n" : " tasks\n");
+    detail::write(all, "", text);
+    out << text;
+}
+
+}  // namespace curfew
