@@ -30,7 +30,11 @@ std::size_t allocations = 0;
 void* operator new(std::size_t size) {
     ++allocations;
     if (void* block = std::malloc(size)) return block;
-    throw std::bad_alloc();
+    std::abort();
+}
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+    ++allocations;
+    return std::malloc(size);
 }
 void operator delete(void* block) noexcept { std::free(block); }
 void operator delete(void* block, std::size_t) noexcept { std::free(block); }

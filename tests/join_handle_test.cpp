@@ -306,6 +306,7 @@ REACTOR_TEST("a cancelled task that awaits a handle cancels that task at once") 
     CHECK(ctx.block_on(cancel(ctx)) == errc::canceled);
 }
 
+#if CURFEW_EXCEPTIONS
 REACTOR_TEST("a task goes on when the one that awaits it is destroyed") {
     io_context ctx(kind);
     events log;
@@ -318,13 +319,12 @@ REACTOR_TEST("a task goes on when the one that awaits it is destroyed") {
     child = ctx.spawn(child_work(log));
     const auto waits = [](join_handle<>& awaited) -> task<> { co_await awaited; };
     ctx.post([&] { ctx.stop(); });
-#if CURFEW_EXCEPTIONS
     CHECK_THROWS_AS(ctx.block_on(waits(child)), std::system_error);
     ctx.run();
     CHECK(log == events{1});  // destroying who awaits it has cancelled it
     CHECK(child.done());
-#endif
 }
+#endif
 
 // Exceptions --------------------------------------------------------------------------------------
 
@@ -486,6 +486,24 @@ REACTOR_TEST("awaiting a handle whose context is gone throws canceled") {
         ec = error.code();
     }
     CHECK(ec == errc::canceled);
+}
+#endif
+
+#if !CURFEW_EXCEPTIONS && TEST_CAN_DIE
+REACTOR_TEST("without exceptions, awaiting a handle whose context is gone is fatal and says so") {
+    const auto end = test::death_of([kind] {
+        join_handle<int> orphan;
+        {
+            io_context ctx(kind);
+            orphan = ctx.spawn(answer());
+        }
+        io_context other(kind);
+        (void)other.block_on(
+            [](join_handle<int>& handle) -> task<int> { co_return co_await handle; }(orphan));
+    });
+    CHECK(end.signal == SIGABRT);
+    CHECK(end.said.find("curfew::join_handle: ") != std::string::npos);
+    CHECK(end.said.find(make_error_code(errc::canceled).message()) != std::string::npos);
 }
 #endif
 

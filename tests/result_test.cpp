@@ -151,7 +151,28 @@ TEST_CASE("value of a good result throws nothing") {
 TEST_CASE("without exceptions, value of a failed result is fatal and says why") {
     const auto end = test::death_of([] { result<>(errc::eof).value(); });
     CHECK(end.signal == SIGABRT);
-    CHECK(end.said.find("end of stream") != std::string::npos);
+    CHECK(end.said == "curfew: curfew::result: end of stream\n");
+}
+
+TEST_CASE("without exceptions, a fatal handler gets what value would have thrown") {
+    const auto end = test::death_of([] {
+        curfew::set_fatal_handler([](const char* message) {
+            std::fputs(message, stderr);
+            ::_exit(0);
+        });
+        (void)result<int>(errc::timed_out, 4).value();
+    });
+    CHECK(end.signal == 0);
+    CHECK(end.said == "curfew::result: time limit expired");
+}
+
+TEST_CASE("without exceptions, value of a good result is nothing to die for") {
+    const auto end = test::death_of([] {
+        result<>().value();
+        (void)result<int>(3).value();
+    });
+    CHECK(end.signal == 0);
+    CHECK(end.said.empty());
 }
 
 #endif

@@ -27,7 +27,11 @@ struct promise;
 struct promise_base : recycled {
     fiber* owner = nullptr;                // whose line of execution this is; set when it starts
     std::coroutine_handle<> continuation;  // who awaits it; null: it is the fiber's first
+#if CURFEW_EXCEPTIONS
     std::exception_ptr exception;
+#else
+    static inline const std::exception_ptr exception;  // there are none
+#endif
 #if CURFEW_SOURCE_LOCATIONS
     promise_base* caller = nullptr;  // the task that awaits it
     std::source_location where;      // its last co_await
@@ -68,7 +72,11 @@ struct promise_base : recycled {
         return awaiter_of(static_cast<Awaitable&&>(awaitable));
     }
 
-    void unhandled_exception() noexcept { exception = std::current_exception(); }
+    void unhandled_exception() noexcept {
+#if CURFEW_EXCEPTIONS
+        exception = std::current_exception();
+#endif
+    }
 
     bool failed() const noexcept { return exception != nullptr; }
 

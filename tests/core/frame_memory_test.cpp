@@ -15,6 +15,8 @@
 
 #include <curfew/task.hpp>
 
+#include "support/fatal.hpp"
+
 using curfew::detail::frame_cache;
 using curfew::detail::recycled;
 
@@ -161,14 +163,6 @@ struct made_often : recycled {
     unsigned char more[100]{};
 };
 
-struct made_never_right : recycled {
-    made_never_right() {
-#if CURFEW_EXCEPTIONS
-        throw 1;
-#endif
-    }
-};
-
 }  // namespace
 
 TEST_CASE("records that are recycled begin anew") {
@@ -186,12 +180,23 @@ TEST_CASE("records that are recycled begin anew") {
 
 #if CURFEW_EXCEPTIONS && CURFEW_RECYCLE_FRAMES
 TEST_CASE("a constructor that throws gives its memory back") {
+    struct made_never_right : recycled {
+        made_never_right() { throw 1; }
+    };
     void* const block = frame_cache::allocate(sizeof(made_never_right));
     frame_cache::deallocate(block, sizeof(made_never_right));
     CHECK_THROWS_AS(new made_never_right, int);
     void* const again = frame_cache::allocate(sizeof(made_never_right));
     CHECK(again == block);
     frame_cache::deallocate(again, sizeof(made_never_right));
+}
+#endif
+
+#if !CURFEW_EXCEPTIONS && TEST_CAN_DIE
+TEST_CASE("without exceptions, memory that is not to be had is fatal") {
+    const auto end = test::death_of([] { frame_cache::allocate(std::size_t{1} << 60); });
+    CHECK(end.signal == SIGABRT);
+    CHECK(end.said == "curfew: out of memory\n");
 }
 #endif
 

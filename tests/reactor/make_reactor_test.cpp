@@ -1,6 +1,7 @@
 // The reactors of this machine, by kind and by name.
 #include <curfew/reactor/make_reactor.hpp>
 
+#include "support/fatal.hpp"
 #include "support/loop.hpp"
 
 using namespace test;
@@ -21,6 +22,7 @@ TEST_CASE("a context has the reactor that it was asked for") {
     }
 }
 
+#if CURFEW_EXCEPTIONS
 TEST_CASE("a kind that the machine does not have is an error that names it") {
     try {
         io_context ctx(reactor_kind::iocp);
@@ -30,3 +32,10 @@ TEST_CASE("a kind that the machine does not have is an error that names it") {
         CHECK(std::string(error.what()).find("iocp") != std::string::npos);
     }
 }
+#elif TEST_CAN_DIE
+TEST_CASE("without exceptions, a kind that the machine does not have is fatal and is named") {
+    const auto end = test::death_of([] { io_context ctx(reactor_kind::iocp); });
+    CHECK(end.signal == SIGABRT);
+    CHECK(end.said.find("reactor 'iocp'") != std::string::npos);
+}
+#endif

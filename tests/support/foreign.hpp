@@ -17,7 +17,7 @@ struct detached {
         std::suspend_never initial_suspend() const noexcept { return {}; }
         std::suspend_never final_suspend() const noexcept { return {}; }
         void return_void() const noexcept {}
-        void unhandled_exception() const { throw; }
+        void unhandled_exception() const { std::rethrow_exception(std::current_exception()); }
     };
 };
 
