@@ -75,7 +75,7 @@ inline bool start(operation& op) noexcept {
 /// Begins `op`. False: it is complete, and its coroutine goes on.
 CURFEW_COLD inline bool begin(operation& op) noexcept {
     socket_state* const socket = op.socket;
-    if (socket && socket->loop) socket->loop->check_thread();
+    CURFEW_ASSERT(!socket || !socket->loop || socket->loop->is_this_thread());
     const bool openable = op.kind == operation_kind::connect;
     if (op.owner->cancelled())
         op.finish(outcome::canceled);
@@ -107,7 +107,7 @@ CURFEW_HOT inline bool begin_transfer(operation& op) noexcept {
     socket_state* const socket = op.socket;
     if (op.owner->cancelled() || !socket || op.buffers->size == 0) [[unlikely]]
         return begin(op);
-    if (socket->loop) socket->loop->check_thread();
+    CURFEW_ASSERT(!socket->loop || socket->loop->is_this_thread());
     if (socket->may_try(reads ? readiness::readable : readiness::writable)) {
         std::ptrdiff_t n;
         if constexpr (reads)

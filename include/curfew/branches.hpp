@@ -138,6 +138,7 @@ protected:
             ended.set->note_end(ended);
         };
         each.promise->owner = &each;
+        each.innermost = each.promise;
         nursery_.add(each);
         each.loop->begin(each.start, each, frame);
     }

@@ -113,7 +113,7 @@ public:
 
     /// The time, read at most once between two waits (and when limits are armed).
     ticks now() noexcept {
-        if (!now_is_known_) read_clock();
+        if (turns_since_reading_ != 0) read_clock();
         return now_;
     }
 
@@ -161,6 +161,7 @@ public:
         record.promise = &promise;
         if (!record.ended) record.ended = &note_end;
         promise.owner = &record;
+        record.innermost = &promise;
         into.add(record);
         ++live_;
         begin(record.begin, record, frame);
@@ -258,8 +259,13 @@ public:
         reactor_->wake();
     }
 
-    /// Fatal if the loop runs in another thread, where the program is built with assertions. A
-    /// program that makes this mistake may get away with it unseen: the check reads one variable.
+    /// False if it runs in another thread, as far as one look can tell.
+    bool is_this_thread() const noexcept {
+        const thread_state* const where = thread_.load(std::memory_order_relaxed);
+        return !where || where == &this_thread;
+    }
+
+    /// Fatal if it is used from another thread while it runs, in programs with assertions.
     void check_thread() const noexcept {
         CURFEW_ASSERT(
             is_this_thread() &&
@@ -317,7 +323,7 @@ public:
 private:
     static constexpr std::size_t fair_batch = 256;  // resumed between two looks at the system
     static constexpr int fair_share = 64;           // completions at once, between two suspensions
-    static constexpr int seldom = 16;               // turns between two readings of the clock
+    static constexpr unsigned seldom = 16;          // turns between two readings of the clock
 
     /// While it lives, this loop is the one that runs in this thread.
     class running_guard {
@@ -327,7 +333,7 @@ private:
             outer_thread_ = self.thread_.load(std::memory_order_relaxed);
             self.thread_.store(&this_thread, std::memory_order_relaxed);
             this_thread = {&self, &self.outside_, &self.outside_, nullptr, false, fair_share};
-            self.now_is_known_ = false;
+            ++self.turns_since_reading_;
         }
         ~running_guard() {
             self_.date_fresh();  // limits count from now, not from the next run
@@ -342,11 +348,6 @@ private:
         thread_state outer_;
         const thread_state* outer_thread_;
     };
-
-    bool is_this_thread() const noexcept {
-        const thread_state* const where = thread_.load(std::memory_order_relaxed);
-        return !where || where == &this_thread;
-    }
 
     bool has_work() const noexcept {
         return live_ > 0 || !ready_.empty() || !deferred_.empty() ||
@@ -370,9 +371,7 @@ private:
 
     void reap(std::chrono::nanoseconds time) {
         const int error = reactor_->wait(time, done_);
-        now_is_known_ = false;
-        if (--turns_to_reading_ == 0) [[unlikely]]
-            read_clock_in_passing();
+        ++turns_since_reading_;
         take_inbox(ready_);
         if (retired_) sweep_retired();
         if (error) [[unlikely]]
@@ -387,7 +386,7 @@ private:
     }
 
     /// Resumes what is ready: at most `most`, and after a stop or `end` no more.
-    std::size_t resume_ready(std::size_t most, ticks end) {
+    CURFEW_HOT std::size_t resume_ready(std::size_t most, ticks end) {
         thread_state& state = this_thread;
         state.on_trampoline = true;
         std::size_t count = 0;
@@ -426,6 +425,8 @@ private:
             read_clock();
             deadlines_.date(now_);
         } else if (deadlines_.bound() == endless) {
+            if (turns_since_reading_ >= turns_between_readings_) [[unlikely]]
+                read_clock_in_passing();
             return endless;
         } else {
             read_clock();
@@ -449,7 +450,7 @@ private:
 
     void read_clock() noexcept {
         now_ = ticks_now();
-        now_is_known_ = true;
+        turns_since_reading_ = 0;
     }
 
     /// Keeps `recent()` recent: in every turn if turns take long, and else seldom enough to cost
@@ -458,7 +459,7 @@ private:
         constexpr ticks long_turns = seldom * ticks{1'000'000};
         const ticks before = now_;
         read_clock();
-        turns_to_reading_ = now_ - before > long_turns ? 1 : seldom;
+        turns_between_readings_ = now_ - before > long_turns ? 1 : seldom;
     }
 
     /// Appends what other threads have posted, in their order.
@@ -642,9 +643,9 @@ private:
     bool chores_ = false;  // see do_chores
     bool closing_ = false;
     bool destroying_ = false;
-    bool now_is_known_ = false;
-    int turns_to_reading_ = seldom;
-    std::size_t live_ = 0;  // spawned tasks that have not ended
+    unsigned turns_since_reading_ = 0;          // of the clock; 0: `now_` is of this turn
+    unsigned turns_between_readings_ = seldom;  // at most
+    std::size_t live_ = 0;                      // spawned tasks that have not ended
     spawned_fiber* ended_ = nullptr;
     ticks now_;  // the last reading
     deadlines deadlines_;

@@ -42,6 +42,9 @@ struct promise_base : recycled {
         template <class Promise>
         void await_suspend(std::coroutine_handle<Promise> ended) const noexcept {
             promise_base& promise = ended.promise();
+#if CURFEW_SOURCE_LOCATIONS
+            promise.owner->innermost = promise.caller;
+#endif
             if (promise.continuation)
                 transfer_to(promise.continuation);
             else
@@ -67,7 +70,6 @@ struct promise_base : recycled {
                       "combinations of them can");
 #if CURFEW_SOURCE_LOCATIONS
         where = at;
-        owner->innermost = this;
 #endif
         return awaiter_of(static_cast<Awaitable&&>(awaitable));
     }
@@ -209,6 +211,7 @@ public:
 #if CURFEW_SOURCE_LOCATIONS
             if constexpr (std::is_base_of_v<detail::promise_base, Promise>)
                 promise.caller = &parent.promise();
+            promise.owner->innermost = &promise;
 #endif
             detail::transfer_to(frame_);
         }

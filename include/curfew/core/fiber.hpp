@@ -74,7 +74,7 @@ struct fiber {
     detail::suspension* waiting = nullptr;  // null while it runs, and before it has begun
     detail::loop* loop = nullptr;
     void (*ended)(fiber&) noexcept = nullptr;   // its first coroutine has come to its end
-    detail::promise_base* innermost = nullptr;  // who awaits `waiting`; stale while it runs
+    detail::promise_base* innermost = nullptr;  // of the tasks that await each other
     detail::nursery* home = nullptr;            // where it stands in the tree
     fiber* next = nullptr;                      // the nursery's list
     fiber** link = nullptr;
