@@ -6,6 +6,7 @@
 #include <chrono>
 #include <random>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -329,6 +330,208 @@ REACTOR_TEST(
         const std::error_code ec = co_await handle;
         CHECK_FALSE(ec);
     }(ctx));
+}
+
+// The next tick -----------------------------------------------------------------------------------
+
+REACTOR_TEST("next_tick resumes in the next poll, and once a poll") {
+    io_context ctx(kind);
+    int ticks = 0;
+    ctx.spawn([](int& count) -> task<> {
+        for (;;) {
+            const auto [ec] = co_await next_tick();
+            CHECK_FALSE(ec);
+            ++count;
+        }
+    }(ticks));
+    ctx.poll();
+    CHECK(ticks == 0);
+    for (int i = 1; i <= 5; ++i) {
+        CHECK(ctx.poll() == 1);
+        CHECK(ticks == i);
+    }
+}
+
+REACTOR_TEST("next_tick resumes in the next poll_for, and never twice in one, unlike yield") {
+    io_context ctx(kind);
+    int ticks = 0;
+    int yields = 0;
+    ctx.spawn([](int& count) -> task<> {
+        for (;;) {
+            co_await next_tick();
+            ++count;
+        }
+    }(ticks));
+    ctx.poll();
+    for (int i = 1; i <= 5; ++i) {
+        ctx.spawn([](int& count) -> task<> {  // makes the loop look again and again
+            for (int n = 0; n < 10; ++n) {
+                co_await yield();
+                ++count;
+            }
+        }(yields));
+        ctx.poll_for(10s);
+        CHECK(ticks == i);
+        CHECK(yields == 10 * i);
+    }
+}
+
+REACTOR_TEST("tasks that wait for the tick go on in the order in which they came") {
+    io_context ctx(kind);
+    events log;
+    const auto work = [](events& to, int id) -> task<> {
+        for (int i = 0; i < 2; ++i) {
+            co_await next_tick();
+            to.push_back(id);
+        }
+    };
+    for (int id = 1; id <= 3; ++id) ctx.spawn(work(log, id));
+    ctx.poll();
+    ctx.poll_for(1s);
+    CHECK(log == events{1, 2, 3});
+    ctx.poll();
+    CHECK(log == events{1, 2, 3, 1, 2, 3});
+}
+
+REACTOR_TEST("a tick that finds the budget spent is not lost") {
+    io_context ctx(kind);
+    events log;
+    ctx.spawn([](events& to) -> task<> {
+        co_await next_tick();
+        to.push_back(1);
+    }(log));
+    ctx.poll();
+    CHECK(ctx.poll_for(0s) == 0);
+    CHECK(log.empty());
+    ctx.poll_for(10s);
+    CHECK(log == events{1});
+}
+
+REACTOR_TEST("in run and its kind every turn of the loop is a tick") {
+    io_context ctx(kind);
+    int ticks = 0;
+    const auto work = [](int& count) -> task<> {
+        for (int i = 0; i < 10; ++i) {
+            co_await next_tick();
+            ++count;
+        }
+    };
+    ctx.spawn(work(ticks));
+    ctx.run();
+    CHECK(ticks == 10);
+    ctx.block_on(work(ticks));
+    CHECK(ticks == 20);
+    ctx.spawn(work(ticks));
+    while (ctx.run_one() != 0) {}
+    CHECK(ticks == 30);
+}
+
+REACTOR_TEST("a task that waits for ticks for ever lets everything else go on") {
+    io_context ctx(kind);
+    bool awake = false;
+    ctx.spawn([](bool& end) -> task<> {
+        while (!end) co_await next_tick();
+    }(awake));
+    ctx.spawn([](bool& end) -> task<> {
+        (void)co_await sleep_for(1ms);
+        end = true;
+    }(awake));
+    ctx.run();
+    CHECK(awake);
+}
+
+REACTOR_TEST("who is cancelled while waiting for the tick is told so at the tick, not before") {
+    io_context ctx(kind);
+    std::vector<std::error_code> seen;
+    auto handle = ctx.spawn([](std::vector<std::error_code>& to) -> task<> {
+        for (int i = 0; i < 2; ++i) {
+            const auto [ec] = co_await next_tick();
+            to.push_back(ec);
+        }
+    }(seen));
+    ctx.poll();
+    ctx.post([&] { handle.cancel(); });
+    ctx.poll_for(1s);  // the tick comes before the function
+    REQUIRE(seen.size() == 1);
+    CHECK_FALSE(seen[0]);
+    ctx.poll();
+    REQUIRE(seen.size() == 2);
+    CHECK(seen[1] == errc::canceled);
+
+    seen.clear();
+    auto other = ctx.spawn([](std::vector<std::error_code>& to) -> task<> {
+        to.push_back((co_await next_tick()).ec);
+        to.push_back((co_await next_tick()).ec);  // in a cancelled task: at once
+    }(seen));
+    ctx.poll();
+    other.cancel();
+    CHECK_FALSE(other.done());
+    ctx.poll();
+    REQUIRE(seen.size() == 2);
+    CHECK(seen[0] == errc::canceled);
+    CHECK(seen[1] == errc::canceled);
+}
+
+REACTOR_TEST("a limit that expires while the tick is waited for says timed_out at the tick") {
+    io_context ctx(kind);
+    game_clock game;
+    std::vector<std::error_code> seen;
+    ctx.spawn([](game_clock& on, std::vector<std::error_code>& to) -> task<> {
+        to.push_back((co_await on.with_timeout(next_tick(), 1ms)).ec);
+        to.push_back((co_await on.with_timeout(next_tick(), 1ms)).ec);
+    }(game, seen));
+    ctx.poll();
+    game.advance(1ms);
+    CHECK(seen.empty());
+    ctx.poll();
+    REQUIRE(seen.size() == 1);
+    CHECK(seen[0] == errc::timed_out);
+    ctx.poll();
+    REQUIRE(seen.size() == 2);
+    CHECK_FALSE(seen[1]);
+}
+
+REACTOR_TEST("a cancelled task that waits for ticks in a loop starves nobody") {
+    io_context ctx(kind);
+    bool enough = false;
+    int waits = 0;
+    auto handle = ctx.spawn([](bool& end, int& count) -> task<> {
+        while (!end && count < 1'000'000) {
+            (void)co_await next_tick();
+            ++count;
+        }
+    }(enough, waits));
+    handle.cancel();
+    ctx.spawn([](bool& end) -> task<> {
+        for (int i = 0; i < 10; ++i) co_await yield();
+        end = true;
+    }(enough));
+    ctx.run();
+    CHECK(enough);
+    CHECK(waits < 10'000);
+}
+
+REACTOR_TEST("tasks that wait for the tick go with their context, and with what kills them") {
+    events log;
+    const auto waits = [](events& to, int id) -> task<> {
+        co_await next_tick();
+        to.push_back(id);
+    };
+    {
+        io_context ctx(kind);
+        for (int id = 1; id <= 3; ++id) ctx.spawn(waits(log, id));
+        ctx.poll();
+    }
+    CHECK(log.empty());
+#if CURFEW_EXCEPTIONS
+    io_context ctx(kind);
+    ctx.spawn(waits(log, 1));
+    ctx.post([&] { ctx.stop(); });
+    CHECK_THROWS_AS(ctx.block_on(waits(log, 2)), std::system_error);  // which destroys its task
+    ctx.spawn(waits(log, 3));
+    ctx.run();
+    CHECK(log == events{1, 3});
+#endif
 }
 
 // In slices ---------------------------------------------------------------------------------------

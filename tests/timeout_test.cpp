@@ -575,6 +575,27 @@ REACTOR_TEST("exceptions pass through a limit") {
 }
 #endif
 
+REACTOR_TEST("what yields no result says canceled when a limit around its own has cut it short") {
+    run(kind, [&](io_context&) -> task<> {
+        const auto nothing = []() -> task<> { (void)co_await sleep_for(10s); };
+        const auto number = []() -> task<int> {
+            (void)co_await sleep_for(10s);
+            co_return 8;
+        };
+        std::error_code first;
+        result<int> second;
+        const auto both = [&]() -> task<result<>> {
+            first = (co_await with_timeout(nothing(), 10s)).ec;
+            second = co_await with_timeout(number(), 10s);
+            co_return first;
+        };
+        CHECK((co_await with_timeout(both(), 2ms)).error() == errc::timed_out);
+        CHECK(first == errc::canceled);
+        CHECK(second.error() == errc::canceled);
+        CHECK(second.data == 8);
+    });
+}
+
 REACTOR_TEST("a task that finishes while its limit passes keeps its own result") {
     run(kind, [&](io_context&) -> task<> {
         auto busy = []() -> task<result<int>> {

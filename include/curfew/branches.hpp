@@ -171,6 +171,7 @@ private:
             ended.loop->make_ready(*this);
         } else if (!decided_ && (failed || when_ == ends_all::first)) {
             decided_ = true;
+            nursery_.sealed = true;  // a limit that expires from here on cuts nothing short
             verdict_.owner = owner;
             ended.loop->make_ready(verdict_);
         }

@@ -21,7 +21,8 @@ namespace curfew {
 /// `canceled` has taken none, and a `send` that does has sent none.
 ///
 /// It belongs to the loop's thread; from another thread, `post` a function that sends. All its
-/// memory is allocated at its construction.
+/// memory is allocated at its construction. A message that has been handed to a task goes with it,
+/// should that be destroyed before it can go on.
 template <class T>
 class channel {
     static_assert(std::is_nothrow_move_constructible_v<T> && std::is_default_constructible_v<T>,
@@ -85,7 +86,7 @@ public:
             return this->wait_in(
                 channel_.receivers_, coroutine,
                 [&] {
-                    message_ = channel_.try_receive();
+                    if (auto oldest = channel_.try_receive()) message_.emplace(std::move(*oldest));
                     return message_ || channel_.closed_;
                 },
                 kind);

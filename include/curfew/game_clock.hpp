@@ -86,7 +86,7 @@ public:
     }
     template <class Awaitable, class Rep, class Period>
     auto with_timeout(Awaitable&& awaitable, std::chrono::duration<Rep, Period> time,
-                      on_timeout policy = on_timeout::cancel) noexcept {
+                      on_timeout policy = on_timeout::cancel) {
         static_assert(detail::checked_awaitable<Awaitable>);
         return detail::limited<Awaitable, detail::limit_kind::manual>(
             static_cast<Awaitable&&>(awaitable), {{&time_}, detail::to_ticks(time)}, policy);
@@ -101,11 +101,14 @@ public:
 
 private:
     duration move(detail::ticks step) noexcept {
-        if (paused_) return duration::zero();
-        step = std::min(step, max_step_);
-        const double exact = static_cast<double>(step) * scale_ + fraction_;
-        const auto whole = scale_ == 1.0 ? step : static_cast<detail::ticks>(exact);
-        fraction_ = scale_ == 1.0 ? fraction_ : exact - static_cast<double>(whole);
+        const detail::ticks room = detail::longest - time_.now;
+        detail::ticks whole = paused_ ? 0 : std::min(step, max_step_);
+        if (!paused_ && scale_ != 1.0) {
+            const double exact = static_cast<double>(whole) * scale_ + fraction_;
+            whole = exact < static_cast<double>(room) ? static_cast<detail::ticks>(exact) : room;
+            fraction_ = whole < room ? exact - static_cast<double>(whole) : 0.0;
+        }
+        whole = std::min(whole, room);
         time_.now += whole;
         time_.wheel.expire(time_.now);
         return duration(whole);

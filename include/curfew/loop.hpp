@@ -52,6 +52,7 @@ public:
         : context_(owner), reactor_(std::move(with)), done_(ready_), now_(ticks_now()),
           deadlines_(now_) {
         outside_.loop = this;
+        tasks_.holds_tasks = true;
         tasks_.attach(outside_.root);
     }
 
@@ -67,8 +68,12 @@ public:
         for (socket_state* each = sockets_; each; each = each->next)
             while (each->reader || each->writer) reap(platform::forever);
         while (retired_) reap(platform::forever);
-        // Destructors in a frame may spawn, post and cancel once more: what they queue is dropped
-        // before what it belongs to is destroyed.
+        // Destructors in a frame may give back a permit, set an event or cancel: nobody waits any
+        // more who would be queued by that, and destroyed with the same frame.
+        for (nursery* each = outside_.root.nurseries; each; each = each->next)
+            for (fiber* task = each->first; task; task = task->next) doom(*task);
+        // They may also spawn and post once more: what they queue is dropped before what it belongs
+        // to is destroyed.
         closing_ = true;
         while (nursery* const any = outside_.root.nurseries) {
             take_inbox(ready_);
@@ -488,11 +493,10 @@ private:
             record.leave_home();
             tasks_.add(record);
         }
-        if (suspension* const joiner = record.joiner)
-            (joiner->owner->loop ? joiner->owner->loop : this)->make_ready(*joiner);
-        else if (!record.has_handle)
-            retire(record);
-        if (gone) gone(*home);
+        suspension* const joiner = record.joiner;
+        if (joiner) (joiner->owner->loop ? joiner->owner->loop : this)->make_ready(*joiner);
+        if (gone) gone(*home);  // before the frame is destroyed, which may own the group
+        if (!joiner && !record.has_handle) retire(record);
     }
 
     /// Destroys an ended fiber that nobody can join any more. An exception that nobody has seen is
@@ -511,7 +515,10 @@ private:
 
     /// Destroys a frame wherever it is suspended. A handle that is left keeps the record.
     void abandon(spawned_fiber& record) noexcept {
-        if (!record.has_ended) --live_;
+        if (!record.has_ended) {
+            --live_;
+            forget_end(record);
+        }
         record.has_ended = true;
         record.leave_home();
         record.promise = nullptr;
@@ -526,12 +533,27 @@ private:
         if (!record.has_handle) delete &record;
     }
 
+    /// It may have come to its end while the coroutine that destroys it runs: other libraries'
+    /// resume coroutines from within coroutines.
+    void forget_end(spawned_fiber& record) noexcept {
+        for (spawned_fiber** at = &ended_; *at; at = &(*at)->next_ended) {
+            if (*at != &record) continue;
+            *at = record.next_ended;
+            return;
+        }
+    }
+
     /// Ends what a fiber and those within it wait for, so that nothing outside refers to its frame.
+    /// A group that its owner has handed to somebody else does not refer to it any more, either.
     void doom(fiber& self) noexcept {
         self.doomed = true;
         for (cancel_scope* scope = self.scope;; scope = scope->parent) {
-            for (nursery* inside = scope->nurseries; inside; inside = inside->next)
+            for (nursery* inside = scope->nurseries; inside;) {
+                nursery* const next = inside->next;
                 for (fiber* each = inside->first; each; each = each->next) doom(*each);
+                if (inside->holds_tasks) inside->attach(outside_.root);
+                inside = next;
+            }
             if (scope == &self.root) break;
         }
         suspension* const waiting = self.waiting;

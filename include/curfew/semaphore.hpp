@@ -11,7 +11,8 @@ namespace curfew {
 
 /// Permits for tasks of one loop: `acquire` takes one, or waits for one; `release` gives it back.
 /// Who comes later never overtakes. It belongs to the loop's thread. Who still waits when it is
-/// destroyed is told `closed`.
+/// destroyed is told `closed`. A permit that has been handed to a task goes with it, should that be
+/// destroyed before it can go on.
 class semaphore {
 public:
     explicit semaphore(std::size_t permits) noexcept : permits_(permits) {}

@@ -74,7 +74,7 @@ private:
                 const auto& sleep = static_cast<const pause&>(self);
                 report.what = "sleep";
                 report.until = sleep.timer_.deadline;
-                if (sleep.time_) report.now = sleep.time_->now;
+                if (sleep.time_ && sleep.timer_.armed()) report.now = sleep.time_->now;
             },
         };
         static constexpr suspension_type giving_way{

@@ -48,7 +48,7 @@ struct promise_base : recycled {
             if (promise.continuation)
                 transfer_to(promise.continuation);
             else
-                promise.owner->ended(*promise.owner);
+                promise.owner->end();
         }
         void await_resume() const noexcept {}
     };

@@ -56,6 +56,7 @@ public:
     explicit task_group(io_context& context, on_error policy = on_error::cancel_rest) noexcept
         : loop_(detail::loop_of(context)), policy_(policy) {
         loop_.check_thread();
+        holds_tasks = true;
         const detail::thread_state& state = detail::this_thread;
         attach(*(state.running == &loop_ ? state.current : &loop_.outside())->scope);
     }
@@ -82,6 +83,7 @@ public:
         loop_.spawn(frame, frame.promise(), *record, *this);
         ++size_;
         if (cancelled_) record->cancel(record->root);
+        if (interrupted_) record->root.cancelled = true;
         return join_handle<T>(*record.release());
     }
 
@@ -113,7 +115,7 @@ public:
             static constexpr detail::suspension_type joining{
                 [](suspension& self, bool abort) noexcept {
                     auto& group = static_cast<joiner&>(self).group_;
-                    group.cancelled_ = true;
+                    group.interrupted_ = true;
                     group.cancel_from_outside(abort);
                 },
                 [](const suspension&, detail::wait_report& report) noexcept {
@@ -191,7 +193,7 @@ private:
         const std::error_code error = std::exchange(error_, {});
         const std::exception_ptr exception = std::exchange(failed_by_, nullptr);
         const bool cut_short = std::exchange(cut_short_, false);
-        cancelled_ = false;
+        cancelled_ = interrupted_ = false;
 #if CURFEW_EXCEPTIONS
         if (exception) std::rethrow_exception(exception);
 #endif
@@ -204,7 +206,8 @@ private:
     detail::loop& loop_;
     const on_error policy_;
     bool cancelled_ = false;
-    bool cut_short_ = false;  // a child has been, by what is around the group
+    bool interrupted_ = false;  // the one who joins is cancelled, so its children are
+    bool cut_short_ = false;    // a child has been, by what is around the group
     const int exceptions_ = std::uncaught_exceptions();
     std::size_t size_ = 0;
     detail::suspension* joiner_ = nullptr;

@@ -5,6 +5,7 @@
 #include <coroutine>
 #include <memory>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 
 #include "error.hpp"
@@ -29,6 +30,10 @@ namespace detail {
 ///   that is gone.
 template <class T>
 struct thread_state_of {
+    static_assert(std::is_nothrow_move_assignable_v<result<T>>,
+                  "curfew::thread_promise<T>: T must be movable, by assignment too, without "
+                  "exceptions");
+
     enum class phase : unsigned char { empty, awaited, posting, fulfilled };
 
     std::atomic<phase> now{phase::empty};
@@ -51,6 +56,9 @@ struct thread_state_of {
 
     /// False: the value is there.
     bool await(loop& own, posted_function& with) noexcept {
+        const phase before = now.load(std::memory_order_relaxed);
+        if (before == phase::awaited || before == phase::posting)
+            fatal("a thread_future is awaited twice at the same time");
         to = &own;
         letter = &with;
         phase seen = phase::empty;
@@ -118,16 +126,16 @@ public:
             };
             detail::suspension& self = as_suspension();
             self.owner = &detail::fiber_of(coroutine);
-            if (self.owner->cancelled()) {
-                canceled_ = true;
-                return false;
-            }
             loop_ = &detail::loop_for(*self.owner);
             self.waiter = coroutine;
             self.type = &kind;
             self.since = loop_->recent();
-            if (!state_.await(*loop_, *this)) return false;
-            awaited_ = true;
+            canceled_ = self.owner->cancelled();
+            awaited_ = !canceled_ && state_.await(*loop_, *this);
+            if (!awaited_) {
+                if (!detail::share_is_used_up()) return false;
+                loop_->defer(self);  // others get their turn first
+            }
             self.owner->waiting = &self;
             return true;
         }
@@ -165,7 +173,8 @@ private:
 /// auto [ec, value] = co_await with_timeout(future, 1s);
 /// ```
 /// It is fulfilled once, from any thread, at any time, also when nobody awaits it any more or the
-/// context is gone. Movable; destroyed unfulfilled it says `closed`.
+/// context is gone. Its future is got once, before that. Movable; destroyed unfulfilled it says
+/// `closed`.
 template <class T = void>
 class thread_promise {
 public:

@@ -181,17 +181,23 @@ private:
     /// The limit has cut something short, and not merely passed while the last step completed.
     bool expired() const noexcept { return scoped_.scope.origin && scoped_.scope.noticed; }
 
+    /// For what yields no error of its own: whether it was cut short, and by whom.
+    std::error_code cut_short() const noexcept {
+        if (!scoped_.scope.noticed) return {};
+        return make_error_code(scoped_.scope.origin ? errc::timed_out : errc::canceled);
+    }
+
     yielded take() {
         if constexpr (std::is_void_v<awaited>) {
             scoped_.resume();
-            return expired() ? yielded(errc::timed_out) : yielded();
+            return cut_short();
         } else if constexpr (is_result<awaited>) {
             yielded own = scoped_.resume();
             if (expired() && own.ec == errc::canceled) own.ec = errc::timed_out;
             return own;
         } else {
             yielded own(scoped_.resume());
-            if (expired()) own.ec = errc::timed_out;
+            own.ec = cut_short();
             return own;
         }
     }

@@ -6,6 +6,7 @@
 
 using curfew::fiber;
 using curfew::detail::cancel_scope;
+using curfew::detail::nursery;
 using curfew::detail::suspension;
 using curfew::detail::suspension_type;
 using curfew::detail::wait_report;
@@ -274,4 +275,293 @@ TEST_CASE("a notice in a scope that is not cancelled reaches nobody") {
     self.notice();
     CHECK_FALSE(shield.noticed);
     CHECK_FALSE(self.root.noticed);
+}
+
+// Nurseries ---------------------------------------------------------------------------------------
+
+TEST_CASE("a nursery knows the living, newest first, and forgets who leaves or is destroyed") {
+    nursery children;
+    CHECK(children.empty());
+    fiber oldest, middle;
+    children.add(oldest);
+    children.add(middle);
+    {
+        fiber newest;
+        children.add(newest);
+        CHECK(children.first == &newest);
+        CHECK(newest.next == &middle);
+        CHECK(newest.home == &children);
+    }
+    CHECK(children.first == &middle);
+    oldest.leave_home();
+    CHECK(oldest.home == nullptr);
+    CHECK(middle.next == nullptr);
+    oldest.leave_home();  // has left already
+    middle.leave_home();
+    CHECK(children.empty());
+}
+
+TEST_CASE("fibers of a nursery live within the scope it is attached to, until it is detached") {
+    fiber parent;
+    cancel_scope inner;
+    parent.enter(inner);
+    nursery children;
+    fiber before, after;
+    children.add(before);
+    CHECK(before.root.parent == nullptr);
+    children.attach(inner);
+    children.add(after);
+    CHECK(inner.nurseries == &children);
+    CHECK(before.root.parent == &inner);
+    CHECK(after.root.parent == &inner);
+
+    children.detach();
+    CHECK(inner.nurseries == nullptr);
+    children.detach();  // has been already
+    parent.cancel(inner);
+    CHECK_FALSE(before.cancelled());
+    parent.leave(inner);
+}
+
+TEST_CASE("a scope has any number of nurseries, and forgets those that are destroyed") {
+    fiber parent;
+    nursery first;
+    fiber first_child, last_child;
+    first.attach(parent.root);
+    first.add(first_child);
+    {
+        nursery between;
+        between.attach(parent.root);
+        nursery last;
+        last.attach(parent.root);
+        last.add(last_child);
+        between.detach();
+        between.attach(parent.root);
+        parent.cancel(parent.root);
+        last_child.leave_home();
+    }
+    CHECK(parent.root.nurseries == &first);
+    CHECK(first_child.cancelled());
+    CHECK(last_child.cancelled());
+}
+
+TEST_CASE("cancelling a scope reaches the fibers within it, and theirs, and interrupts each once") {
+    fiber parent;
+    cancel_scope scope, in_child;
+    parent.enter(scope);
+    nursery children;
+    fiber child;
+    nursery grandchildren;
+    fiber grandchild;
+    children.attach(scope);
+    children.add(child);
+    child.enter(in_child);
+    grandchildren.attach(in_child);
+    grandchildren.add(grandchild);
+    wait_of wait(parent), child_wait(child), grandchild_wait(grandchild);
+
+    parent.cancel(scope, true);
+    CHECK(child.cancelled());
+    CHECK(in_child.cancelled);
+    CHECK(grandchild.cancelled());
+    CHECK(wait.interrupts == calls{true});
+    CHECK(child_wait.interrupts == calls{true});
+    CHECK(grandchild_wait.interrupts == calls{true});
+    CHECK_FALSE(child.root.origin);
+    CHECK_FALSE(grandchild.root.origin);
+
+    parent.cancel(parent.root);
+    CHECK(child_wait.interrupts == calls{true});
+    CHECK(grandchild_wait.interrupts == calls{true});
+    child.leave(in_child);
+    parent.leave(scope);
+}
+
+TEST_CASE("cancelling a scope reaches nobody in the nurseries of the scopes around it") {
+    fiber parent;
+    cancel_scope inner;
+    nursery children;
+    fiber child;
+    children.attach(parent.root);
+    children.add(child);
+    parent.enter(inner);
+    parent.cancel(inner);
+    CHECK_FALSE(child.cancelled());
+    parent.leave(inner);
+}
+
+TEST_CASE("a fiber that is added to a nursery of a cancelled scope is cancelled from the start") {
+    fiber parent;
+    nursery children;
+    fiber child;
+    children.attach(parent.root);
+    parent.cancel(parent.root);
+    children.add(child);
+    CHECK(child.cancelled());
+    CHECK_FALSE(child.root.origin);
+}
+
+TEST_CASE("a nursery that is attached to a cancelled scope is cancelled with it") {
+    fiber parent;
+    nursery children;
+    fiber child;
+    wait_of wait(child);
+    children.add(child);
+    parent.cancel(parent.root);
+    children.attach(parent.root);
+    CHECK(child.cancelled());
+    CHECK(wait.interrupts == calls{false});
+}
+
+TEST_CASE("a shield of the parent keeps cancellation from the nurseries inside it") {
+    fiber parent;
+    cancel_scope shield, inner;
+    shield.shield = true;
+    nursery shielded, exposed;
+    fiber inside, around;
+    exposed.attach(parent.root);
+    exposed.add(around);
+    parent.enter(shield);
+    parent.enter(inner);
+    shielded.attach(inner);
+    shielded.add(inside);
+    parent.cancel(parent.root);
+    CHECK(around.cancelled());
+    CHECK_FALSE(inside.cancelled());
+    parent.leave(inner);
+    parent.leave(shield);
+    CHECK(inside.cancelled());  // taken over by a scope that is cancelled
+}
+
+TEST_CASE("a shield in a child keeps what is inside it, and the fibers there") {
+    fiber parent;
+    cancel_scope shield;
+    shield.shield = true;
+    nursery children;
+    fiber child;
+    nursery grandchildren;
+    fiber grandchild;
+    children.attach(parent.root);
+    children.add(child);
+    child.enter(shield);
+    grandchildren.attach(shield);
+    grandchildren.add(grandchild);
+    wait_of wait(child), grandchild_wait(grandchild);
+
+    parent.cancel(parent.root);
+    CHECK(child.root.cancelled);
+    CHECK_FALSE(child.cancelled());
+    CHECK_FALSE(grandchild.cancelled());
+    CHECK(wait.interrupts.empty());
+    CHECK(grandchild_wait.interrupts.empty());
+    grandchildren.detach();
+    child.leave(shield);
+    CHECK(child.cancelled());
+}
+
+TEST_CASE("cancel_from_outside makes none of its fibers an origin, cancel_each makes all of them") {
+    fiber parent;
+    nursery children;
+    fiber first, second;
+    children.attach(parent.root);
+    children.add(first);
+    children.cancel_from_outside(false);
+    CHECK(first.cancelled());
+    CHECK_FALSE(first.root.origin);
+    CHECK_FALSE(parent.cancelled());
+
+    children.add(second);
+    wait_of wait(second);
+    children.cancel_each(true);
+    CHECK(second.root.origin);
+    CHECK(wait.interrupts == calls{true});
+    CHECK_FALSE(first.root.origin);  // somebody else was first
+}
+
+TEST_CASE("a notice crosses fibers up to the scope that was cancelled itself") {
+    fiber parent;
+    cancel_scope limit;
+    nursery children;
+    fiber child;
+    nursery grandchildren;
+    fiber grandchild;
+    parent.enter(limit);
+    children.attach(limit);
+    children.add(child);
+    grandchildren.attach(child.root);
+    grandchildren.add(grandchild);
+    parent.cancel(limit);
+    grandchild.notice();
+    CHECK(grandchild.root.noticed);
+    CHECK(child.root.noticed);
+    CHECK(limit.noticed);
+    CHECK_FALSE(parent.root.noticed);
+    parent.leave(limit);
+}
+
+TEST_CASE("a notice of a fiber that was cancelled for itself stays with it") {
+    fiber parent;
+    nursery children;
+    fiber child;
+    children.attach(parent.root);
+    children.add(child);
+    children.cancel_each();
+    parent.cancel(parent.root);  // later
+    child.notice();
+    CHECK(child.root.noticed);
+    CHECK_FALSE(parent.root.noticed);
+}
+
+TEST_CASE("a nursery that outlives its scope is taken over by the scope around it") {
+    fiber parent;
+    cancel_scope outer, inner;
+    parent.enter(outer);
+    parent.enter(inner);
+    nursery children, others;
+    fiber child, other_child;
+    children.attach(inner);
+    others.attach(inner);
+    children.add(child);
+    others.add(other_child);
+    parent.leave(inner);
+    CHECK(inner.nurseries == nullptr);
+    CHECK(child.root.parent == &outer);
+    parent.cancel(outer);
+    CHECK(child.cancelled());
+    CHECK(other_child.cancelled());
+    parent.leave(outer);
+}
+
+TEST_CASE("a nursery of a scope that was cancelled stays cancelled when it is taken over") {
+    fiber parent;
+    cancel_scope inner;
+    parent.enter(inner);
+    nursery children;
+    fiber child, late;
+    children.attach(inner);
+    children.add(child);
+    parent.cancel(inner);
+    parent.leave(inner);
+    CHECK(child.cancelled());
+    children.add(late);
+    CHECK_FALSE(late.cancelled());
+}
+
+TEST_CASE("a nursery that outlives its fiber is taken over by the scope that fiber lived in") {
+    fiber parent;
+    nursery children, grandchildren;
+    fiber grandchild;
+    children.attach(parent.root);
+    {
+        fiber child;
+        child.ended = [](fiber& self) noexcept { self.leave_home(); };
+        children.add(child);
+        grandchildren.attach(child.root);
+        grandchildren.add(grandchild);
+        child.end();
+        CHECK(children.empty());
+    }
+    CHECK(grandchild.root.parent == &parent.root);
+    parent.cancel(parent.root);
+    CHECK(grandchild.cancelled());
 }

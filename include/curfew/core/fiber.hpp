@@ -44,7 +44,9 @@ struct nursery {
     cancel_scope* scope = nullptr;
     nursery* next = nullptr;  // the scope's list of nurseries
     nursery** link = nullptr;
-    fiber* first = nullptr;  // the newest of the living
+    fiber* first = nullptr;    // the newest of the living
+    bool holds_tasks = false;  // which were spawned, so that it may outlive the fiber it is in
+    bool sealed = false;       // what happens around it is no concern of its fibers any more
 
     nursery() = default;
     nursery(const nursery&) = delete;
@@ -73,7 +75,7 @@ struct fiber {
     detail::cancel_scope* scope = &root;    // the innermost
     detail::suspension* waiting = nullptr;  // null while it runs, and before it has begun
     detail::loop* loop = nullptr;
-    void (*ended)(fiber&) noexcept = nullptr;   // its first coroutine has come to its end
+    void (*ended)(fiber&) noexcept = nullptr;   // called at its end; null afterwards
     detail::promise_base* innermost = nullptr;  // of the tasks that await each other
     detail::nursery* home = nullptr;            // where it stands in the tree
     fiber* next = nullptr;                      // the nursery's list
@@ -100,6 +102,14 @@ struct fiber {
         scope = inner.parent;
         // A group that was made in this scope and has left it, say by a move of its owner.
         while (inner.nurseries) [[unlikely]] inner.nurseries->attach(*scope);
+    }
+
+    /// Its first coroutine has come to its end.
+    void end() noexcept {
+        CURFEW_ASSERT(scope == &root);
+        // A group that was made in this fiber and has left it.
+        while (root.nurseries) [[unlikely]] root.nurseries->attach(*root.parent);
+        ended(*this);
     }
 
     /// Cancels `outer`, one of the scopes the fiber is in, and what is inside it up to a shield.
@@ -173,6 +183,7 @@ inline void nursery::add(fiber& child) noexcept {
 }
 
 inline void nursery::cancel_from_outside(bool abort) noexcept {
+    if (sealed) return;
     for (fiber* each = first; each; each = each->next)
         if (!each->root.cancelled) each->reach(each->root, abort);
 }

@@ -42,6 +42,7 @@ protected:
 
 private:
     void complete(outcome how) noexcept {
+        owner->loop->check_thread();
         unlink();
         end_ = how;
         owner->loop->make_ready(*this);

@@ -1,0 +1,753 @@
+#include <curfew/channel.hpp>
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include <curfew/curfew.hpp>
+
+#include "support/loop.hpp"
+#include "support/reactors.hpp"
+
+using namespace curfew;
+using namespace std::chrono_literals;
+using test::run;
+
+namespace {
+
+using numbers = std::vector<int>;
+
+/// Sends the numbers from `first` to `last`.
+task<> send_all(channel<int>& to, int first, int last) {
+    for (int n = first; n <= last; ++n) (co_await to.send(n)).value();
+}
+
+/// Receives until the channel is closed.
+task<> receive_all(channel<int>& from, numbers& log) {
+    for (;;) {
+        const auto [ec, n] = co_await from.receive();
+        if (ec) {
+            CHECK(ec == errc::closed);
+            co_return;
+        }
+        log.push_back(n);
+    }
+}
+
+task<std::error_code> send_one(channel<int>& to, int n) {
+    const auto [ec] = co_await to.send(n);
+    co_return ec;
+}
+
+task<result<int>> receive_one(channel<int>& from) { co_return co_await from.receive(); }
+
+template <class T>
+T join(io_context& ctx, join_handle<T>& handle) {
+    return ctx.block_on(
+        [](join_handle<T>& joined) -> task<T> { co_return co_await joined; }(handle));
+}
+
+/// A message that can be moved but not assigned, and is counted while it holds something.
+class tracked {
+public:
+    tracked() noexcept = default;
+    explicit tracked(int& alive) noexcept : alive_(&alive) { ++*alive_; }
+    tracked(tracked&& other) noexcept : alive_(std::exchange(other.alive_, nullptr)) {}
+    tracked& operator=(tracked&&) = delete;
+    ~tracked() {
+        if (alive_) --*alive_;
+    }
+
+private:
+    int* alive_ = nullptr;
+};
+
+numbers from_to(int first, int last) {
+    numbers all;
+    for (int n = first; n <= last; ++n) all.push_back(n);
+    return all;
+}
+
+}  // namespace
+
+// Capacity and order ------------------------------------------------------------------------------
+
+REACTOR_TEST("messages arrive in the order in which they were sent, whatever the capacity") {
+    for (const std::size_t capacity : {0u, 1u, 2u, 7u, 100u, 1'000u}) {
+        CAPTURE(capacity);
+        io_context ctx(kind);
+        channel<int> messages(capacity);
+        numbers log;
+        ctx.spawn([](channel<int>& to) -> task<> {
+            co_await send_all(to, 1, 500);
+            to.close();
+        }(messages));
+        ctx.spawn(receive_all(messages, log));
+        ctx.run();
+        CHECK(log == from_to(1, 500));
+    }
+}
+
+REACTOR_TEST(
+    "a channel takes as many messages as it has room for, and then makes the sender wait") {
+    io_context ctx(kind);
+    channel<int> messages(2);
+    CHECK(messages.capacity() == 2);
+    auto sender = ctx.spawn(send_all(messages, 1, 3));
+    ctx.poll();
+    CHECK(messages.size() == 2);
+    CHECK_FALSE(sender.done());
+    CHECK(messages.try_receive() == 1);
+    CHECK(messages.size() == 2);  // the third has moved up
+    ctx.poll();
+    CHECK(sender.done());
+    CHECK(messages.try_receive() == 2);
+    CHECK(messages.try_receive() == 3);
+    CHECK(messages.try_receive() == std::nullopt);
+    CHECK(messages.size() == 0);
+}
+
+REACTOR_TEST("with a capacity of 0 a message passes only from hand to hand") {
+    io_context ctx(kind);
+    channel<int> messages(0);
+    CHECK_FALSE(messages.try_send(1));
+    CHECK(messages.try_receive() == std::nullopt);
+
+    auto sender = ctx.spawn(send_one(messages, 2));
+    ctx.poll();
+    CHECK_FALSE(sender.done());
+    CHECK(messages.size() == 0);
+    CHECK(messages.try_receive() == 2);
+    CHECK_FALSE(join(ctx, sender));
+
+    auto receiver = ctx.spawn(receive_one(messages));
+    ctx.poll();
+    CHECK(messages.try_send(3));
+    CHECK_FALSE(messages.try_send(4));  // that one has its message
+    CHECK(join(ctx, receiver).value() == 3);
+}
+
+REACTOR_TEST("those who wait to receive are served in the order in which they came") {
+    io_context ctx(kind);
+    channel<int> messages(3);
+    std::vector<join_handle<result<int>>> receivers;
+    for (int i = 0; i < 4; ++i) receivers.push_back(ctx.spawn(receive_one(messages)));
+    ctx.poll();
+    for (int n = 1; n <= 4; ++n) CHECK(messages.try_send(n));
+    CHECK(messages.size() == 0);
+    for (std::size_t i = 0; i < 4; ++i)
+        CHECK(join(ctx, receivers[i]).value() == static_cast<int>(i) + 1);
+}
+
+REACTOR_TEST("those who wait to send are served in the order in which they came") {
+    for (const std::size_t capacity : {0u, 1u, 3u}) {
+        CAPTURE(capacity);
+        io_context ctx(kind);
+        channel<int> messages(capacity);
+        for (int n = 1; n <= 10; ++n) ctx.spawn(send_all(messages, n, n));
+        ctx.poll();
+        CHECK_FALSE(messages.try_send(11));  // nobody overtakes
+        for (int n = 1; n <= 10; ++n) CHECK(messages.try_receive() == n);
+        ctx.run();
+    }
+}
+
+REACTOR_TEST(
+    "many senders and receivers: each message arrives once, and nobody sees them disordered") {
+    for (const std::size_t capacity : {0u, 1u, 5u}) {
+        CAPTURE(capacity);
+        io_context ctx(kind);
+        channel<int> messages(capacity);
+        std::array<numbers, 3> logs;
+        std::vector<join_handle<>> senders;
+        for (int s = 0; s < 5; ++s)
+            senders.push_back(ctx.spawn(send_all(messages, s * 1'000 + 1, s * 1'000 + 200)));
+        for (auto& log : logs) ctx.spawn(receive_all(messages, log));
+        ctx.spawn([](std::vector<join_handle<>>& all, channel<int>& to) -> task<> {
+            for (auto& each : all) co_await each;
+            to.close();
+        }(senders, messages));
+        ctx.run();
+        numbers all, expected;
+        for (int s = 0; s < 5; ++s)
+            for (int n = 1; n <= 200; ++n) expected.push_back(s * 1'000 + n);
+        for (const auto& log : logs) {
+            std::array<int, 5> last{};
+            for (const int n : log) {
+                int& before = last[static_cast<std::size_t>(n / 1'000)];
+                REQUIRE(n % 1'000 > before);
+                before = n % 1'000;
+                all.push_back(n);
+            }
+        }
+        std::sort(all.begin(), all.end());
+        CHECK(all == expected);
+    }
+}
+
+TEST_CASE("the ring goes round: order and content survive any pattern of use") {
+    const unsigned seed = std::random_device()();
+    CAPTURE(seed);
+    std::mt19937 random(seed);
+    for (const std::size_t capacity : {1u, 2u, 3u, 8u}) {
+        CAPTURE(capacity);
+        channel<std::string> messages(capacity);
+        int sent = 0, received = 0;
+        for (int i = 0; i < 2'000; ++i) {
+            const auto size = static_cast<std::size_t>(sent - received);
+            REQUIRE(messages.size() == size);
+            if (random() % 2) {
+                const bool took = messages.try_send("message number " + std::to_string(sent));
+                REQUIRE(took == (size < capacity));
+                sent += took;
+            } else {
+                const auto message = messages.try_receive();
+                REQUIRE(message.has_value() == (size > 0));
+                if (message) REQUIRE(*message == "message number " + std::to_string(received++));
+            }
+        }
+    }
+}
+
+REACTOR_TEST("a task that sends or receives without ever waiting starves nobody") {
+    io_context ctx(kind);
+    channel<int> messages(1);
+    bool enough = false;
+    int passed = 0;
+    ctx.spawn([](channel<int>& own, bool& end, int& count) -> task<> {
+        while (!end && count < 1'000'000) {
+            (co_await own.send(count)).value();
+            CHECK((co_await own.receive()).value() == count);
+            ++count;
+        }
+    }(messages, enough, passed));
+    ctx.spawn([](bool& end) -> task<> {
+        for (int i = 0; i < 10; ++i) co_await yield();
+        end = true;
+    }(enough));
+    ctx.run();
+    CHECK(enough);
+    CHECK(passed < 10'000);
+}
+
+// What a message may be ---------------------------------------------------------------------------
+
+REACTOR_TEST("messages may be movable only, and arrive as what they are") {
+    for (const std::size_t capacity : {0u, 1u, 10u}) {
+        io_context ctx(kind);
+        channel<std::unique_ptr<int>> messages(capacity);
+        ctx.spawn([](channel<std::unique_ptr<int>>& to) -> task<> {
+            for (int n = 0; n < 20; ++n) (co_await to.send(std::make_unique<int>(n))).value();
+        }(messages));
+        ctx.block_on([](channel<std::unique_ptr<int>>& from) -> task<> {
+            for (int n = 0; n < 20; ++n) {
+                const auto message = (co_await from.receive()).value();
+                REQUIRE(message);
+                CHECK(*message == n);
+            }
+        }(messages));
+    }
+}
+
+TEST_CASE("try_send leaves the message as it is when there is no room, or the channel is closed") {
+    channel<std::unique_ptr<int>> messages(1);
+    auto first = std::make_unique<int>(1);
+    auto second = std::make_unique<int>(2);
+    CHECK(messages.try_send(std::move(first)));
+    CHECK_FALSE(first);
+    CHECK_FALSE(messages.try_send(std::move(second)));
+    REQUIRE(second);
+    CHECK(*second == 2);
+    CHECK(**messages.try_receive() == 1);
+    messages.close();
+    CHECK_FALSE(messages.try_send(std::move(second)));
+    CHECK(second);
+    CHECK(messages.size() == 0);
+
+    channel<std::string> texts(1);
+    CHECK(texts.try_send("made in place"));
+    CHECK(*texts.try_receive() == "made in place");
+}
+
+REACTOR_TEST("messages that cannot be assigned pass, stored and from hand to hand") {
+    int alive = 0;
+    for (const std::size_t capacity : {0u, 1u}) {
+        run(kind, [&](io_context& ctx) -> task<> {
+            channel<tracked> messages(capacity);
+            auto sender = ctx.spawn([](channel<tracked>& to, int& count) -> task<> {
+                for (int i = 0; i < 4; ++i) (co_await to.send(tracked(count))).value();
+            }(messages, alive));
+            for (int i = 0; i < 4; ++i) {
+                const auto received = co_await messages.receive();
+                CHECK(received.ok());
+                CHECK(alive >= 1);
+            }
+            co_await sender;
+            CHECK(alive == 0);
+        });
+    }
+}
+
+REACTOR_TEST("messages that nobody receives are destroyed, wherever they are") {
+    int alive = 0;
+    {
+        channel<tracked> stored(4);
+        for (int i = 0; i < 3; ++i) CHECK(stored.try_send(tracked(alive)));
+        (void)stored.try_receive();
+        CHECK(stored.try_send(tracked(alive)));
+        CHECK(stored.try_send(tracked(alive)));  // round the end of the ring
+        CHECK(alive == 4);
+    }
+    CHECK(alive == 0);
+    {
+        channel<tracked> outlives(0);
+        io_context ctx(kind);
+        for (int i = 0; i < 3; ++i)
+            ctx.spawn([](channel<tracked>& to, int& count) -> task<> {
+                (void)co_await to.send(tracked(count));
+            }(outlives, alive));
+        auto handed = [](channel<tracked>& from) -> task<> { (void)co_await from.receive(); };
+        ctx.poll();
+        CHECK(alive == 3);
+        ctx.spawn(handed(outlives));  // has its message, and no turn any more
+        ctx.run_one();
+        CHECK(alive <= 3);
+    }
+    CHECK(alive == 0);
+    {
+        io_context ctx(kind);
+        channel<tracked> own(0);
+        auto sender = ctx.spawn([](channel<tracked>& to, int& count) -> task<> {
+            CHECK((co_await to.send(tracked(count))).error() == errc::canceled);
+            CHECK(count == 0);  // not sent, and gone with the expression
+        }(own, alive));
+        ctx.poll();
+        CHECK(alive == 1);
+        sender.cancel();
+        ctx.run();
+        CHECK(alive == 0);
+        (void)own.send(tracked(alive)).operator co_await();  // never awaited
+        CHECK(alive == 0);
+    }
+}
+
+// Close -------------------------------------------------------------------------------------------
+
+REACTOR_TEST("what was sent before the close can still be received, and then closed is told") {
+    io_context ctx(kind);
+    channel<int> messages(3);
+    for (int n = 1; n <= 3; ++n) CHECK(messages.try_send(n));
+    CHECK_FALSE(messages.is_closed());
+    messages.close();
+    messages.close();
+    CHECK(messages.is_closed());
+    CHECK(messages.size() == 3);
+    CHECK_FALSE(messages.try_send(4));
+    ctx.block_on([](channel<int>& from) -> task<> {
+        CHECK((co_await from.send(5)).error() == errc::closed);
+        for (int n = 1; n <= 3; ++n) CHECK((co_await from.receive()).value() == n);
+        CHECK((co_await from.receive()).error() == errc::closed);
+        CHECK((co_await with_timeout(from.receive(), 0s)).error() == errc::closed);
+        CHECK((co_await from.send(6)).error() == errc::closed);
+    }(messages));
+    CHECK(messages.try_receive() == std::nullopt);
+}
+
+REACTOR_TEST(
+    "those who wait to send when the channel is closed are told so, and have sent nothing") {
+    for (const std::size_t capacity : {0u, 2u}) {
+        CAPTURE(capacity);
+        io_context ctx(kind);
+        channel<int> messages(capacity);
+        for (int n = 1; n <= static_cast<int>(capacity); ++n) CHECK(messages.try_send(n));
+        std::vector<join_handle<std::error_code>> senders;
+        for (int n = 11; n <= 13; ++n) senders.push_back(ctx.spawn(send_one(messages, n)));
+        ctx.poll();
+        messages.close();
+        for (auto& each : senders) CHECK(join(ctx, each) == errc::closed);
+        for (int n = 1; n <= static_cast<int>(capacity); ++n) CHECK(messages.try_receive() == n);
+        CHECK(messages.try_receive() == std::nullopt);
+    }
+}
+
+REACTOR_TEST("those who wait to receive when the channel is closed are told so") {
+    io_context ctx(kind);
+    channel<int> messages(2);
+    std::vector<join_handle<result<int>>> receivers;
+    for (int i = 0; i < 3; ++i) receivers.push_back(ctx.spawn(receive_one(messages)));
+    ctx.poll();
+    CHECK(messages.try_send(1));  // the first has it before the close
+    messages.close();
+    CHECK(join(ctx, receivers[0]).value() == 1);
+    CHECK(join(ctx, receivers[1]).error() == errc::closed);
+    CHECK(join(ctx, receivers[2]).error() == errc::closed);
+}
+
+REACTOR_TEST("a channel that is destroyed before its context tells those who wait closed") {
+    io_context ctx(kind);
+    auto empty = std::make_unique<channel<int>>(1);
+    auto full = std::make_unique<channel<int>>(1);
+    CHECK(full->try_send(0));
+    auto sent = ctx.spawn(send_one(*full, 1));
+    auto receiver = ctx.spawn(receive_one(*empty));
+    auto second = ctx.spawn(receive_one(*empty));
+    ctx.poll();
+    CHECK(empty->try_send(7));
+    empty.reset();
+    full.reset();
+    CHECK(join(ctx, receiver).value() == 7);  // was handed over before
+    CHECK(join(ctx, second).error() == errc::closed);
+    CHECK(join(ctx, sent) == errc::closed);
+}
+
+REACTOR_TEST("senders and receivers that go with their context leave the channel usable") {
+    for (const std::size_t capacity : {0u, 1u}) {
+        channel<int> messages(capacity);
+        {
+            io_context ctx(kind);
+            for (int n = 0; n < 3; ++n) ctx.spawn(send_all(messages, n, n));
+            ctx.poll();
+        }
+        while (messages.try_receive()) {}
+        {
+            io_context ctx(kind);
+            for (int n = 0; n < 3; ++n)
+                ctx.spawn(
+                    [](channel<int>& from) -> task<> { (void)co_await from.receive(); }(messages));
+            ctx.poll();
+        }
+        CHECK(messages.try_send(5) == (capacity > 0));
+        CHECK(messages.try_receive().has_value() == (capacity > 0));
+    }
+}
+
+REACTOR_TEST("a channel of one branch in which the other one waits goes with their context") {
+    io_context ctx(kind);
+    int ended = 0;
+    const auto works = [](int& count) -> task<> {
+        channel<int>* shared = nullptr;
+        const auto owns = [](channel<int>*& out) -> task<> {
+            channel<int> own(0);
+            out = &own;
+            co_await sleep_for(1h);
+        };
+        const auto sends = [](channel<int>*& to, int& n) -> task<> {
+            (void)co_await to->send(1);
+            ++n;
+        };
+        const auto receives = [](channel<int>*& from, int& n) -> task<> {
+            (void)co_await from->receive();
+            (void)co_await from->receive();
+            ++n;
+        };
+        co_await when_all(owns(shared), sends(shared, count), receives(shared, count));
+    };
+    ctx.spawn(works(ended));
+    ctx.poll();
+    CHECK(ended == 1);
+}
+
+// Limits and cancellation -------------------------------------------------------------------------
+
+REACTOR_TEST("a send that times out has sent nothing, a receive that times out has taken none") {
+    run(kind, [](io_context&) -> task<> {
+        channel<int> messages(1);
+        CHECK((co_await with_timeout(messages.receive(), 1ms)).error() == errc::timed_out);
+        CHECK((co_await with_timeout(messages.receive(), 0s)).error() == errc::timed_out);
+        CHECK((co_await with_timeout(messages.send(1), 0s)).ok());
+        CHECK((co_await with_timeout(messages.send(2), 1ms)).error() == errc::timed_out);
+        CHECK((co_await with_timeout(messages.send(3), 0s)).error() == errc::timed_out);
+        CHECK((co_await with_timeout(messages.receive(), 0s)).value() == 1);
+        CHECK(messages.try_receive() == std::nullopt);
+        CHECK(messages.try_send(4));
+        CHECK(messages.try_receive() == 4);
+    });
+}
+
+REACTOR_TEST("in a cancelled scope nothing is sent and nothing received, even if it could be") {
+    io_context ctx(kind);
+    channel<int> messages(2);
+    CHECK(messages.try_send(1));
+    auto handle = ctx.spawn([](channel<int>& both) -> task<> {
+        for (int i = 0; i < 200; ++i) {  // more than a turn's share, too
+            CHECK((co_await both.send(2)).error() == errc::canceled);
+            CHECK((co_await both.receive()).error() == errc::canceled);
+        }
+    }(messages));
+    handle.cancel();
+    ctx.run();
+    CHECK(messages.size() == 1);
+    CHECK(messages.try_receive() == 1);
+}
+
+REACTOR_TEST("a message that arrives before the loop looks at an expired limit is delivered") {
+    io_context ctx(kind);
+    for (const std::size_t capacity : {0u, 1u}) {
+        channel<int> messages(capacity);
+        for (int round = 0; round < 10; ++round) {
+            auto receiver = ctx.spawn([](channel<int>& from) -> task<result<int>> {
+                auto received = co_await with_timeout(from.receive(), 1ms);
+                co_return received;
+            }(messages));
+            ctx.run_one();
+            ctx.post([&] {
+                std::this_thread::sleep_for(2ms);
+                CHECK(messages.try_send(round));
+            });
+            ctx.run_one();  // looks at the limit before the receiver has its turn
+            if (round % 2) receiver.cancel();
+            CHECK_FALSE(receiver.done());
+            const auto received = join(ctx, receiver);
+            CHECK(received.ok());
+            CHECK(received.data == round);
+        }
+    }
+}
+
+REACTOR_TEST("a message that is taken before the loop looks at an expired limit has been sent") {
+    io_context ctx(kind);
+    for (const std::size_t capacity : {0u, 1u}) {
+        channel<int> messages(capacity);
+        if (capacity) CHECK(messages.try_send(-1));
+        for (int round = 0; round < 10; ++round) {
+            auto sender = ctx.spawn([](channel<int>& to, int n) -> task<std::error_code> {
+                const auto [ec] = co_await with_timeout(to.send(n), 1ms);
+                co_return ec;
+            }(messages, round));
+            ctx.run_one();
+            ctx.post([&] {
+                std::this_thread::sleep_for(2ms);
+                CHECK(messages.try_receive() == round - static_cast<int>(capacity));
+            });
+            ctx.run_one();
+            if (round % 2) sender.cancel();
+            CHECK_FALSE(sender.done());
+            CHECK_FALSE(join(ctx, sender));
+        }
+    }
+}
+
+REACTOR_TEST("no message is lost or doubled under limits and cancellations on both sides") {
+    const unsigned seed = std::random_device()();
+    CAPTURE(seed);
+    std::mt19937 random(seed);
+    for (const std::size_t capacity : {0u, 1u, 3u}) {
+        CAPTURE(capacity);
+        constexpr int producers = 6;
+        constexpr int each = 500;
+        constexpr int total = producers * each;
+        io_context ctx(kind);
+        channel<std::unique_ptr<int>> messages(capacity);
+        std::vector<int> sent(total), received(total);
+        int refused = 0, left_empty = 0, wrong = 0;
+
+        const auto turns = [](unsigned n) -> task<> {
+            for (; n > 0; --n) co_await yield();
+        };
+        const auto note_sent = [&](std::error_code ec, int n) {
+            if (!ec)
+                ++sent[static_cast<std::size_t>(n)];
+            else if (ec == errc::timed_out || ec == errc::canceled)
+                ++refused;
+            else
+                ++wrong;
+        };
+        const auto note_received = [&](result<std::unique_ptr<int>> got) {
+            if (!got.ec && got.data)
+                ++received[static_cast<std::size_t>(*got.data)];
+            else if (got.ec == errc::timed_out || got.ec == errc::canceled)
+                ++left_empty;
+            else if (got.ec != errc::closed)
+                ++wrong;
+        };
+        const auto some_time = [&] { return std::chrono::nanoseconds(random() % 5'000); };
+
+        const auto produce = [&](int first) -> task<> {
+            for (int n = first; n < first + each; ++n) {
+                auto message = std::make_unique<int>(n);
+                switch (random() % 5) {
+                case 0:
+                    note_sent((co_await messages.send(std::move(message))).ec, n);
+                    break;
+                case 1:
+                    note_sent(
+                        (co_await with_timeout(messages.send(std::move(message)), some_time())).ec,
+                        n);
+                    break;
+                case 2: {
+                    auto both =
+                        co_await when_any(messages.send(std::move(message)), turns(random() % 4));
+                    note_sent(std::get<0>(both.results).ec, n);
+                    break;
+                }
+                case 3: {
+                    auto sends = [&]() -> task<result<>> {
+                        co_return co_await with_timeout(messages.send(std::move(message)),
+                                                        some_time());
+                    };
+                    note_sent((co_await with_timeout(sends(), some_time())).ec, n);
+                    break;
+                }
+                default:
+                    if (messages.try_send(std::move(message)))
+                        ++sent[static_cast<std::size_t>(n)];
+                    else if (!message)
+                        ++wrong;
+                    break;
+                }
+                if (random() % 4 == 0) co_await yield();
+            }
+        };
+        const auto consume = [&]() -> task<> {
+            while (!messages.is_closed() || messages.size()) {
+                switch (random() % 5) {
+                case 0:
+                    note_received(co_await messages.receive());
+                    break;
+                case 1:
+                    note_received(co_await with_timeout(messages.receive(), some_time()));
+                    break;
+                case 2: {
+                    auto both = co_await when_any(turns(random() % 4), messages.receive());
+                    note_received(std::move(std::get<1>(both.results)));
+                    break;
+                }
+                case 3: {
+                    auto receives = [&]() -> task<result<std::unique_ptr<int>>> {
+                        co_return co_await with_timeout(messages.receive(), some_time());
+                    };
+                    note_received(co_await with_timeout(receives(), some_time()));
+                    break;
+                }
+                default:
+                    if (auto message = messages.try_receive())
+                        ++received[static_cast<std::size_t>(**message)];
+                    co_await yield();
+                    break;
+                }
+                if (random() % 4 == 0) co_await yield();
+            }
+        };
+        // Some are cancelled from outside, too, and end with what they are doing.
+        const auto victim = [&](int) -> task<> { note_received(co_await messages.receive()); };
+        std::vector<join_handle<>> works;
+        for (int p = 0; p < producers; ++p) works.push_back(ctx.spawn(produce(p * each)));
+        for (int c = 0; c < 4; ++c) ctx.spawn(consume());
+        const auto disturb = [&]() -> task<> {
+            while (!messages.is_closed()) {
+                auto handle = ctx.spawn(victim(0));
+                for (auto n = random() % 4; n > 0; --n) co_await yield();
+                handle.cancel();
+                co_await handle;
+            }
+        };
+        ctx.spawn(disturb());
+        const auto close_at_the_end = [&]() -> task<> {
+            for (auto& work : works) co_await work;
+            messages.close();
+        };
+        ctx.spawn(close_at_the_end());
+        ctx.run();
+
+        int sent_in_all = 0, lost = 0, doubled = 0, invented = 0;
+        for (std::size_t n = 0; n < total; ++n) {
+            sent_in_all += sent[n];
+            if (sent[n] && received[n] == 0) ++lost;
+            if (received[n] > 1) ++doubled;
+            if (!sent[n] && received[n]) ++invented;
+        }
+        CHECK(lost == 0);
+        CHECK(doubled == 0);
+        CHECK(invented == 0);
+        CHECK(wrong == 0);
+        CHECK(sent_in_all > total / 4);
+        CHECK(refused > 0);
+        CHECK(left_empty > 0);
+    }
+}
+
+// With other things -------------------------------------------------------------------------------
+
+REACTOR_TEST("when_any of a channel and a socket that are both ready loses neither") {
+    run(kind, [](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        channel<int> messages(1);
+        for (int round = 0; round < 20; ++round) {
+            std::array<char, 16> buffer;
+            if (round % 2) {  // both are there before
+                CHECK(messages.try_send(round));
+                (co_await write_all(server, "x")).value();
+            } else {  // both come in the same turn
+                ctx.post([&, &peer = server] {
+                    CHECK(messages.try_send(round));
+                    CHECK(::send(peer.native_handle(), "x", 1, MSG_NOSIGNAL) == 1);
+                });
+            }
+            auto [index, results] = co_await when_any(messages.receive(), client.read_some(buffer));
+            auto& [message, read] = results;
+            CHECK(index <= 1);
+            // What one of them did not get is still there for the next call.
+            if (message.ec) {
+                CHECK(message.ec == errc::canceled);
+                message = co_await with_timeout(messages.receive(), 10s);
+            }
+            if (read.ec) {
+                CHECK(read.ec == errc::canceled);
+                CHECK(read.data == 0);
+                read = co_await with_timeout(client.read_some(buffer), 10s);
+            }
+            CHECK(message.ok());
+            CHECK(message.data == round);
+            CHECK(read.ok());
+            CHECK(read.data == 1);
+        }
+        CHECK(messages.size() == 0);
+    });
+}
+
+REACTOR_TEST("when_any of two channels takes from the loser only what it reports") {
+    run(kind, [](io_context& ctx) -> task<> {
+        channel<int> left(4), right(4);
+        int from_left = 0, from_right = 0;
+        for (int round = 0; round < 100; ++round) {
+            ctx.post([&] {
+                if (round % 3 != 1) CHECK(left.try_send(1));
+                if (round % 3 != 2) CHECK(right.try_send(1));
+            });
+            auto both = co_await when_any(left.receive(), right.receive());
+            from_left += std::get<0>(both.results).data;
+            from_right += std::get<1>(both.results).data;
+            while (const auto rest = left.try_receive()) from_left += *rest;
+            while (const auto rest = right.try_receive()) from_right += *rest;
+        }
+        CHECK(from_left == 67);
+        CHECK(from_right == 67);
+    });
+}
+
+REACTOR_TEST("another thread sends by posting a function that sends") {
+    io_context ctx(kind);
+    channel<int> messages(100);
+    std::thread other;
+    numbers log;
+    ctx.block_on([](io_context& own, channel<int>& from, std::thread& in, numbers& to) -> task<> {
+        in = std::thread([&] {
+            for (int n = 1; n <= 100; ++n) own.post([&from, n] { CHECK(from.try_send(n)); });
+        });
+        while (to.size() < 100) to.push_back((co_await from.receive()).value());
+    }(ctx, messages, other, log));
+    other.join();
+    CHECK(log == from_to(1, 100));
+}
