@@ -276,6 +276,24 @@ REACTOR_TEST("poll_for of a long time returns as soon as nothing is ready") {
     for (const auto wait : own.log->waits) CHECK(wait == 0ns);
 }
 
+REACTOR_TEST("poll_for starts nothing after its budget, not even what completes at once") {
+    io_context ctx(kind);
+    event always;
+    always.set();
+    int steps = 0;
+    ctx.spawn([](event& what, int& count) -> task<> {
+        for (; count < 50; ++count) {
+            co_await what.wait();
+            for (const auto end = clock::now() + 1ms; clock::now() < end;) {}
+        }
+    }(always, steps));
+    ctx.poll_for(2ms);
+    CHECK(steps >= 1);
+    CHECK(steps <= 2);  // each takes a millisecond
+    ctx.run();
+    CHECK(steps == 50);
+}
+
 REACTOR_TEST("poll_for goes on with what yields until its budget is spent") {
     io_context ctx(kind);
     events log;

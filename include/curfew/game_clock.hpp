@@ -19,7 +19,7 @@ namespace curfew {
 /// game_clock game;
 /// ctx.spawn(door(game));           // co_await game.sleep_for(3s); close();
 /// while (playing) {
-///     game.update();               // or game.advance(1s / 60) in a simulation with a fixed step
+///     game.update();               // or, for a fixed step, game.advance(16'666'667ns)
 ///     ctx.poll_for(2ms);
 /// }
 /// ```

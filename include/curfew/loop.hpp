@@ -337,7 +337,7 @@ private:
             self.check_thread();
             outer_thread_ = self.thread_.load(std::memory_order_relaxed);
             self.thread_.store(&this_thread, std::memory_order_relaxed);
-            this_thread = {&self, &self.outside_, &self.outside_, nullptr, false, fair_share};
+            this_thread = {&self, &self.outside_, &self.outside_, nullptr, false, fair_share, 0, 0};
             ++self.turns_since_reading_;
         }
         ~running_guard() {
@@ -396,8 +396,12 @@ private:
         state.on_trampoline = true;
         std::size_t count = 0;
         if (end != endless && ticks_now() >= end) return 0;
+        const int share = end == endless ? fair_share : 1;  // with a budget: see share_is_used_up
+        state.reserve = 0;
+        state.end = end;
         while (ready_node* const node = ready_.pop()) {
-            state.share = fair_share;
+            state.share = share;
+            if (end != endless) state.reserve = fair_share;
             if (node->waiter) [[likely]] {
                 state.current = node->owner;
                 node->owner->waiting = nullptr;

@@ -40,7 +40,7 @@ enum class on_error : std::uint8_t {
 ///         connections.spawn(serve(std::move(peer)));
 ///     }
 ///     connections.cancel();
-///     auto [ec] = co_await connections.join();
+///     co_await connections.join();
 /// }
 /// ```
 /// `join` is to be awaited before the group goes out of scope. When children are left then, the
@@ -131,15 +131,15 @@ public:
             if (owner->cancelled()) joining.interrupt(*this, false);
         }
 
-        result<> await_resume() { return group_.report(owner); }
+        optional_result await_resume() { return group_.report(owner); }
 
     private:
         task_group& group_;
     };
 
     /// Waits until all children have ended, also those that are spawned meanwhile. Yields the first
-    /// error that a child returned (see `on_error`), or throws the first exception that left one.
-    /// The group is as new then, and may be used again.
+    /// error that a child returned (see `on_error`), in a `result<>` that may be ignored, or throws
+    /// the first exception that left one. The group is as new then, and may be used again.
     ///
     /// Cancellation, and limits: who is cancelled while joining passes it on to the children and
     /// still waits for them; `canceled` if that cut any of them short.

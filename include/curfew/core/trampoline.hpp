@@ -8,6 +8,9 @@
 #include <coroutine>
 #include <utility>
 
+#include "../config.hpp"
+#include "time.hpp"
+
 namespace curfew {
 struct fiber;
 }
@@ -24,13 +27,26 @@ struct thread_state {
     std::coroutine_handle<> next;  // who goes on when the current coroutine has returned
     bool on_trampoline = false;    // somebody will look at `next`
     int share = 0;                 // completions at once that the coroutine has left
+    int reserve = 0;               // and the same, each of them only before `end`
+    ticks end = 0;
 };
 
 inline thread_local constinit thread_state this_thread{};
 
+/// With a budget of time the clock is asked each time.
+CURFEW_COLD inline bool budget_is_used_up(thread_state& state) noexcept {
+    if (state.reserve == 0 || ticks_now() >= state.end) return true;
+    --state.reserve;
+    state.share = 1;
+    return false;
+}
+
 /// Called for each operation that completes without suspending. True: the coroutine has had its
 /// share of the turn and must give way, so that a socket that is always ready starves nobody.
-inline bool share_is_used_up() noexcept { return --this_thread.share <= 0; }
+inline bool share_is_used_up() noexcept {
+    thread_state& state = this_thread;
+    return --state.share <= 0 && budget_is_used_up(state);
+}
 
 /// Resumes a coroutine, and then whoever it passes control on to. `state` is this thread's, and its
 /// `on_trampoline` is set.
