@@ -1,44 +1,12 @@
 // What a limit costs that does not expire: no allocation, no system call.
-#include <cstdlib>
-#include <new>
-
 #include <array>
 #include <functional>
 
+#include "support/allocations.hpp"
 #include "support/loop.hpp"
 #include "support/system_calls.hpp"
 
 using namespace test;
-
-namespace {
-std::size_t allocations = 0;
-}
-
-// Thread sanitizer brings an operator new of its own; the tests of this file are not run with it.
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define KEEP_OPERATOR_NEW
-#endif
-#endif
-
-#if !defined(KEEP_OPERATOR_NEW)
-// The whole program's allocations are counted. (gcc inlines one half of a pair and doubts the
-// other.)
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
-#endif
-void* operator new(std::size_t size) {
-    ++allocations;
-    if (void* block = std::malloc(size)) return block;
-    std::abort();
-}
-void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
-    ++allocations;
-    return std::malloc(size);
-}
-void operator delete(void* block) noexcept { std::free(block); }
-void operator delete(void* block, std::size_t) noexcept { std::free(block); }
-#endif
 
 namespace {
 
@@ -92,8 +60,8 @@ costs echo(reactor_kind kind, limits how) {
         auto other = c.spawn(play(server, policy, [](int) {}));
         (co_await write_all(client, "ball")).value();
         co_await play(client, policy, [&](int round) {
-            if (round == warm_up) first = {allocations, system_calls()};
-            last = {allocations, system_calls()};
+            if (round == warm_up) first = {allocations(), system_calls()};
+            last = {allocations(), system_calls()};
         });
         other.cancel();
         co_await other;
@@ -123,13 +91,13 @@ REACTOR_TEST("a limit on a task adds no allocation to the task's own in steady s
             co_return 1;
         };
         for (int i = 0; i < warm_up + rounds; ++i) {
-            if (i == warm_up) before = allocations;
+            if (i == warm_up) before = allocations();
             (co_await with_timeout(child(), 1h)).value();
         }
 #if CURFEW_RECYCLE_FRAMES
-        CHECK(allocations == before);
+        CHECK(allocations() == before);
 #else
-        CHECK(allocations == before + rounds);
+        CHECK(allocations() == before + rounds);
 #endif
     }());
 }

@@ -298,7 +298,7 @@ public:
     }
     ~range_of_branches() {
         for (std::size_t i = begun_; i-- > 0;) branches_[i].~branch();
-        if (branches_) frame_cache::deallocate(branches_, works_.size() * sizeof(branch<T>));
+        if (branches_) give_back(branches_, works_.size() * sizeof(branch<T>));
     }
 
     bool await_ready() const noexcept { return false; }
@@ -306,8 +306,7 @@ public:
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> coroutine) {
         const std::size_t count = works_.size();
-        if (count)
-            branches_ = static_cast<branch<T>*>(frame_cache::allocate(count * sizeof(branch<T>)));
+        if (count) branches_ = static_cast<branch<T>*>(take_block(count * sizeof(branch<T>)));
         if (!open(coroutine, count)) return false;
         for (; begun_ < count; ++begun_)
             begin(*::new (&branches_[begun_]) branch<T>(std::move(works_[begun_])), begun_);

@@ -7,6 +7,7 @@
 #include "config.hpp"
 #include "error.hpp"
 #include "event.hpp"
+#include "frame_resource.hpp"
 #include "game_clock.hpp"
 #include "io_context.hpp"
 #include "ip/address.hpp"

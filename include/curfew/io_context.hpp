@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/time.hpp"
+#include "frame_resource.hpp"
 #include "join_handle.hpp"
 #include "loop.hpp"
 #include "reactor/make_reactor.hpp"
@@ -163,6 +164,15 @@ public:
     template <class Stream>
     void dump(Stream& out);
 
+    /// Takes the context's memory from `from` from now on; null: from the free lists of the thread
+    /// (the default). That is what the context itself keeps for tasks and sockets, and, while it
+    /// runs, the frames of all coroutines that are made. `from` must outlive the context and
+    /// all that was made from it: each block goes back to where it came from, whenever it is freed.
+    ///
+    /// Set it before the context runs; while it does, it takes effect for frames only with the next
+    /// `run` or `poll`.
+    void frames(frame_resource* from) noexcept { loop_.frames(from); }
+
     /// The reactor's name: "epoll", "poll", ...
     std::string_view name() const noexcept { return loop_.system().name(); }
 
@@ -179,7 +189,7 @@ private:
 
     template <class T>
     detail::spawned_fiber& start(task<T> work) {
-        auto record = std::make_unique<detail::spawned_fiber>();
+        auto record = loop_.make_fiber();
         const auto frame = detail::task_access::take(work);
         loop_.spawn(frame, frame.promise(), *record);
         return *record.release();

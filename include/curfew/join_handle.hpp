@@ -63,8 +63,10 @@ public:
             owner = &detail::fiber_of(parent);
             static constexpr detail::suspension_type kind{
                 [](suspension& self, bool abort) noexcept {
-                    auto& joined = static_cast<awaiter&>(self).joined_;
-                    if (!joined.has_ended) joined.cancel(joined.root, abort);
+                    auto& join = static_cast<awaiter&>(self);
+                    if (join.joined_.has_ended) return;
+                    join.passed_on_ = !join.joined_.root.noticed;
+                    join.joined_.cancel(join.joined_.root, abort);
                 },
                 [](const suspension&, detail::wait_report& report) noexcept {
                     report.what = "join";
@@ -79,7 +81,7 @@ public:
 
         T await_resume() {
             joined_.joined = joined_.reported = true;
-            if (joined_.root.noticed && owner && owner->cancelled()) owner->notice();
+            if (passed_on_ && joined_.root.noticed && owner->cancelled()) owner->notice();
             if (!joined_.promise)
                 detail::raise(errc::canceled,
                               "curfew::join_handle: the task was destroyed before its end");
@@ -88,6 +90,7 @@ public:
 
     private:
         detail::spawned_fiber& joined_;
+        bool passed_on_ = false;  // a cancellation, before the task had noticed any
     };
 
     /// The handle must live until the task has ended.

@@ -13,6 +13,7 @@
 #include "core/frame_memory.hpp"
 #include "core/ready_queue.hpp"
 #include "core/trampoline.hpp"
+#include "frame_resource.hpp"
 #include "reactor/reactor.hpp"
 #include "result.hpp"
 #include "task.hpp"
@@ -95,6 +96,9 @@ public:
     reactor& system() const noexcept { return *reactor_; }
     completions& done() noexcept { return done_; }
 
+    /// Where records and sockets come from, and frames while the loop runs.
+    void frames(frame_resource* from) noexcept { frames_ = from; }
+
     // Resuming ---------------------------------------------------------------------------------
 
     void make_ready(ready_node& node) noexcept { ready_.push(node); }
@@ -152,6 +156,11 @@ public:
 
     /// The root of the tree of fibers.
     fiber& outside() noexcept { return outside_; }
+
+    std::unique_ptr<spawned_fiber> make_fiber() {
+        void* const block = take_block(sizeof(spawned_fiber), frames_);
+        return std::unique_ptr<spawned_fiber>(::new (block) spawned_fiber());
+    }
 
     void spawn(std::coroutine_handle<> frame, promise_base& promise,
                spawned_fiber& record) noexcept {
@@ -211,7 +220,7 @@ public:
 
     socket_state* make_socket(platform::transport type, platform::socket_handle handle) {
         check_thread();
-        auto* socket = ::new (frame_cache::allocate(sizeof(socket_state))) socket_state;
+        auto* socket = ::new (take_block(sizeof(socket_state), frames_)) socket_state;
         socket->loop = this;
         socket->type = type;
         if (handle != platform::invalid_socket) opened(*socket, handle);
@@ -333,7 +342,8 @@ private:
     /// While it lives, this loop is the one that runs in this thread.
     class running_guard {
     public:
-        explicit running_guard(loop& self) noexcept : self_(self), outer_(this_thread) {
+        explicit running_guard(loop& self) noexcept
+            : self_(self), outer_(this_thread), frames_(self.frames_) {
             self.check_thread();
             outer_thread_ = self.thread_.load(std::memory_order_relaxed);
             self.thread_.store(&this_thread, std::memory_order_relaxed);
@@ -352,6 +362,7 @@ private:
         loop& self_;
         thread_state outer_;
         const thread_state* outer_thread_;
+        frame_resource_scope frames_;
     };
 
     bool has_work() const noexcept {
@@ -628,7 +639,7 @@ private:
 
     static void free(socket_state* socket) noexcept {
         socket->~socket_state();
-        frame_cache::deallocate(socket, sizeof(socket_state));
+        give_back(socket, sizeof(socket_state));
     }
 
     void sweep_retired() noexcept {
@@ -661,6 +672,7 @@ private:
     };
 
     io_context& context_;
+    frame_resource* frames_ = nullptr;  // null: the thread's own
     std::unique_ptr<reactor> reactor_;
     ready_queue ready_;
     ready_queue deferred_;

@@ -76,7 +76,7 @@ public:
     /// cancelled from the start.
     template <class T>
     join_handle<T> spawn(task<T> work) {
-        auto record = std::make_unique<detail::spawned_fiber>();
+        auto record = loop_.make_fiber();
         const auto frame = detail::task_access::take(work);
         record->ended = &note_end<T>;
         record->gone = &note_gone;

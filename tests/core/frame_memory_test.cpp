@@ -17,13 +17,22 @@
 
 #include "support/fatal.hpp"
 
-using curfew::detail::frame_cache;
+using curfew::detail::give_back;
 using curfew::detail::recycled;
+
+namespace {
+
+/// From the thread's lists.
+void* take(std::size_t size) { return curfew::detail::take_block(size, nullptr); }
+
+constexpr std::size_t behind = sizeof(void*);  // each block, where its home is noted
+
+}  // namespace
 
 TEST_CASE("blocks are aligned for everything, and as large as asked for") {
     std::vector<std::pair<unsigned char*, std::size_t>> blocks;
-    for (std::size_t size = 1; size <= 4'200; size += size < 200 ? 1 : 37) {
-        auto* block = static_cast<unsigned char*>(frame_cache::allocate(size));
+    for (std::size_t size = 1; size <= 40'000; size += size < 200 ? 1 : 337) {
+        auto* block = static_cast<unsigned char*>(take(size));
         REQUIRE(reinterpret_cast<std::uintptr_t>(block) % alignof(std::max_align_t) == 0);
         std::memset(block, static_cast<int>(size % 251), size);
         blocks.emplace_back(block, size);
@@ -31,7 +40,7 @@ TEST_CASE("blocks are aligned for everything, and as large as asked for") {
     for (const auto& [block, size] : blocks) {  // nobody has written into another one's
         const auto filled = static_cast<unsigned char>(size % 251);
         REQUIRE(std::all_of(block, block + size, [&](unsigned char c) { return c == filled; }));
-        frame_cache::deallocate(block, size);
+        give_back(block, size);
     }
 }
 
@@ -47,8 +56,8 @@ TEST_CASE("blocks in use never overlap in random sequences") {
     std::vector<block> blocks;
     for (int i = 0; i < 20'000; ++i) {
         if (blocks.size() < 50 || random() % 2) {
-            const std::size_t size = 1 + random() % (random() % 4 ? 300 : 3'000);
-            block made{static_cast<unsigned char*>(frame_cache::allocate(size)), size,
+            const std::size_t size = 1 + random() % (random() % 4 ? 300 : 5'000);
+            block made{static_cast<unsigned char*>(take(size)), size,
                        static_cast<unsigned char>(random())};
             std::memset(made.bytes, made.filled, size);
             blocks.push_back(made);
@@ -57,11 +66,11 @@ TEST_CASE("blocks in use never overlap in random sequences") {
             const block gone = blocks.back();
             REQUIRE(std::all_of(gone.bytes, gone.bytes + gone.size,
                                 [&](unsigned char c) { return c == gone.filled; }));
-            frame_cache::deallocate(gone.bytes, gone.size);
+            give_back(gone.bytes, gone.size);
             blocks.pop_back();
         }
     }
-    for (const block& each : blocks) frame_cache::deallocate(each.bytes, each.size);
+    for (const block& each : blocks) give_back(each.bytes, each.size);
 }
 
 #if CURFEW_RECYCLE_FRAMES
@@ -70,18 +79,20 @@ namespace {
 
 std::set<void*> allocate_all(std::size_t count, std::size_t size) {
     std::set<void*> blocks;
-    while (blocks.size() < count) blocks.insert(frame_cache::allocate(size));
+    while (blocks.size() < count) blocks.insert(take(size));
     return blocks;
 }
 
 void free_all(const std::set<void*>& blocks, std::size_t size) {
-    for (void* block : blocks) frame_cache::deallocate(block, size);
+    for (void* block : blocks) give_back(block, size);
 }
 
 }  // namespace
 
 TEST_CASE("what was freed is used again for the next block of about its size") {
-    for (const std::size_t size : {1u, 63u, 64u, 65u, 128u, 1'000u, 2'048u}) {
+    for (const std::size_t whole :
+         {9u, 63u, 64u, 65u, 128u, 1'000u, 2'048u, 2'049u, 4'200u, 32'768u}) {
+        const std::size_t size = whole - behind;
         CAPTURE(size);
         const auto first = allocate_all(100, size);
         free_all(first, size);
@@ -89,42 +100,47 @@ TEST_CASE("what was freed is used again for the next block of about its size") {
         CHECK(again == first);
         free_all(again, size);
     }
-    void* const block = frame_cache::allocate(65);
-    frame_cache::deallocate(block, 65);
-    void* const similar = frame_cache::allocate(128);
+    void* const block = take(65 - behind);
+    give_back(block, 65 - behind);
+    void* const similar = take(128 - behind);
     CHECK(similar == block);
-    frame_cache::deallocate(similar, 128);
+    give_back(similar, 128 - behind);
 }
 
 TEST_CASE("a block is never used for one that does not fit into it") {
-    const auto small = allocate_all(100, 64);
-    free_all(small, 64);
-    const auto larger = allocate_all(100, 65);
-    CHECK(std::none_of(larger.begin(), larger.end(), [&](void* b) { return small.count(b) > 0; }));
-    free_all(larger, 65);
+    for (const std::size_t whole : {64u, 1'984u, 2'048u, 3'072u}) {
+        const std::size_t size = whole - behind;
+        CAPTURE(size);
+        const auto small = allocate_all(100, size);
+        free_all(small, size);
+        const auto larger = allocate_all(100, size + 1);
+        CHECK(std::none_of(larger.begin(), larger.end(),
+                           [&](void* block) { return small.count(block) > 0; }));
+        free_all(larger, size + 1);
+    }
 }
 
-TEST_CASE("each thread has a cache of its own") {
-    void* const mine = frame_cache::allocate(500);
-    frame_cache::deallocate(mine, 500);
+TEST_CASE("each thread has lists of its own") {
+    void* const mine = take(500);
+    give_back(mine, 500);
     void* theirs = nullptr;
     std::thread([&] {
-        theirs = frame_cache::allocate(500);
-        frame_cache::deallocate(theirs, 500);
+        theirs = take(500);
+        give_back(theirs, 500);
     }).join();
     CHECK(theirs != mine);
-    void* const again = frame_cache::allocate(500);
+    void* const again = take(500);
     CHECK(again == mine);
-    frame_cache::deallocate(again, 500);
+    give_back(again, 500);
 }
 
 TEST_CASE("a block may be freed by another thread, which then uses it") {
-    void* const block = frame_cache::allocate(700);
+    void* const block = take(700);
     void* reused = nullptr;
     std::thread([&] {
-        frame_cache::deallocate(block, 700);
-        reused = frame_cache::allocate(700);
-        frame_cache::deallocate(reused, 700);
+        give_back(block, 700);
+        reused = take(700);
+        give_back(reused, 700);
     }).join();
     CHECK(reused == block);
 }
@@ -183,18 +199,18 @@ TEST_CASE("a constructor that throws gives its memory back") {
     struct made_never_right : recycled {
         made_never_right() { throw 1; }
     };
-    void* const block = frame_cache::allocate(sizeof(made_never_right));
-    frame_cache::deallocate(block, sizeof(made_never_right));
+    void* const block = take(sizeof(made_never_right));
+    give_back(block, sizeof(made_never_right));
     CHECK_THROWS_AS(new made_never_right, int);
-    void* const again = frame_cache::allocate(sizeof(made_never_right));
+    void* const again = take(sizeof(made_never_right));
     CHECK(again == block);
-    frame_cache::deallocate(again, sizeof(made_never_right));
+    give_back(again, sizeof(made_never_right));
 }
 #endif
 
 #if !CURFEW_EXCEPTIONS && TEST_CAN_DIE
 TEST_CASE("without exceptions, memory that is not to be had is fatal") {
-    const auto end = test::death_of([] { frame_cache::allocate(std::size_t{1} << 60); });
+    const auto end = test::death_of([] { take(std::size_t{1} << 60); });
     CHECK(end.signal == SIGABRT);
     CHECK(end.said == "curfew: out of memory\n");
 }
@@ -202,28 +218,38 @@ TEST_CASE("without exceptions, memory that is not to be had is fatal") {
 
 namespace {
 
-/// Destroyed at the end of its thread; made before the cache, so after it.
+/// Destroyed at the end of its thread; made before its lists are used, so after they are closed.
 struct late_user {
     void* block = nullptr;
     bool* good = nullptr;
     ~late_user() {
         if (!block) return;
-        frame_cache::deallocate(block, 128);
-        auto* other = static_cast<unsigned char*>(frame_cache::allocate(128));
+        give_back(block, 128);
+        auto* other = static_cast<unsigned char*>(take(128));
         std::memset(other, 9, 128);
         *good = other[127] == 9;
-        frame_cache::deallocate(other, 128);
+        give_back(other, 128);
     }
 };
 
 }  // namespace
 
-TEST_CASE("after the end of a thread's cache its memory still works") {
+TEST_CASE("memory still works after a thread's lists are closed") {
     bool good = false;
     std::thread([&] {
         static thread_local late_user user;
         user.good = &good;
-        user.block = frame_cache::allocate(128);
+        user.block = take(128);
     }).join();
     CHECK(good);
 }
+
+#if !CURFEW_RECYCLE_FRAMES
+TEST_CASE("address sanitizer knows where a block ends for its user") {
+    auto* const block = static_cast<std::byte*>(take(100));
+    CHECK(__asan_region_is_poisoned(block, 100) == nullptr);
+    CHECK(__asan_address_is_poisoned(block + 100));
+    CHECK(__asan_address_is_poisoned(block + 100 + behind - 1));
+    give_back(block, 100);
+}
+#endif
