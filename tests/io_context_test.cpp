@@ -1375,3 +1375,19 @@ REACTOR_TEST("stop from a signal handler ends the run, wherever the loop is") {
     }
     ::sigaction(SIGUSR1, &before, nullptr);
 }
+
+#if TEST_CAN_DIE && !defined(NDEBUG)
+REACTOR_TEST("touching a context from another thread while it runs is fatal and says what to do") {
+    const auto end = test::death_of([kind] {
+        io_context ctx(kind);
+        ctx.post([&ctx] {
+            std::thread([&ctx] {
+                ctx.spawn([]() -> task<> { co_return; }());
+            }).join();
+        });
+        ctx.run();
+    });
+    CHECK(end.signal == SIGABRT);
+    CHECK(end.said.find("use post(), or a stop_token") != std::string::npos);
+}
+#endif

@@ -65,7 +65,7 @@ public:
                 [](suspension& self, bool abort) noexcept {
                     auto& join = static_cast<awaiter&>(self);
                     if (join.joined_.has_ended) return;
-                    join.passed_on_ = !join.joined_.root.noticed;
+                    if (!join.joined_.root.noticed) join.passed_on_ = true;
                     join.joined_.cancel(join.joined_.root, abort);
                 },
                 [](const suspension&, detail::wait_report& report) noexcept {

@@ -103,6 +103,9 @@ public:
 
     void make_ready(ready_node& node) noexcept { ready_.push(node); }
 
+    /// Takes back `make_ready`.
+    void unready(ready_node& node) noexcept { ready_.remove(node); }
+
     /// Queues for the next turn, behind what the system has to say.
     void defer(ready_node& node) noexcept {
         deferred_.push(node);
@@ -210,12 +213,20 @@ public:
         doom(record);
         forget_doomed();
         abandon(record);
+        if (!destroying_) abandon_orphans();
     }
     void kill(nursery& all) noexcept {
         if (all.empty()) return;
         for (fiber* each = all.first; each; each = each->next) doom(*each);
         forget_doomed();
-        while (all.first) abandon(static_cast<spawned_fiber&>(*all.first));
+        while (all.first) {
+            auto& next = static_cast<spawned_fiber&>(*all.first);
+            if (!next.doomed) {  // spawned by a destructor in a frame
+                doom(next);
+                forget_doomed();
+            }
+            abandon(next);
+        }
     }
 
     socket_state* make_socket(platform::transport type, platform::socket_handle handle) {
@@ -295,6 +306,7 @@ public:
     template <class Enough>
     std::size_t run(ticks end, std::size_t most, Enough enough) {
         const running_guard guard(*this);
+        bury();  // who ended outside a run, or when something threw
         report_failure();
         std::size_t left = most;
         ticks until_deadline = look_at_deadlines(true);
@@ -323,6 +335,7 @@ public:
     /// new after `end`.
     std::size_t poll(ticks end) {
         const running_guard guard(*this);
+        bury();
         if (stopping()) return 0;
         reap(std::chrono::nanoseconds::zero());
         do_chores();
@@ -407,9 +420,9 @@ private:
         state.on_trampoline = true;
         std::size_t count = 0;
         if (end != endless && ticks_now() >= end) return 0;
-        const int share = end == endless ? fair_share : 1;  // with a budget: see share_is_used_up
-        state.reserve = 0;
-        state.end = end;
+        // With a budget what completes at once is counted by the clock too: see share_is_used_up.
+        const int share = end == endless ? fair_share : 1;
+        if (end != endless) state.end = end;
         while (ready_node* const node = ready_.pop()) {
             state.share = share;
             if (end != endless) state.reserve = fair_share;
@@ -420,7 +433,7 @@ private:
             } else {
                 call(static_cast<posted_function&>(*node));
             }
-            while (ended_) after_end(*std::exchange(ended_, ended_->next_ended));
+            bury();
             ++count;
             if (ready_.empty() || count == most) break;
             if (stop_.load(std::memory_order_relaxed)) break;
@@ -498,6 +511,10 @@ private:
 
     // The ends of fibers -----------------------------------------------------------------------
 
+    void bury() noexcept {
+        while (ended_) after_end(*std::exchange(ended_, ended_->next_ended));
+    }
+
     void after_end(spawned_fiber& record) noexcept {
         record.has_ended = true;
         record.ended = nullptr;
@@ -546,6 +563,23 @@ private:
         record.dying = false;
         record.loop = nullptr;
         if (!record.has_handle) delete &record;
+    }
+
+    /// Children of a group that the killed fiber had handed to somebody else: they are doomed too.
+    void abandon_orphans() noexcept {
+        for (nursery* each = outside_.root.nurseries; each;) {
+            fiber* child = each->first;
+            while (child && !child->doomed) child = child->next;
+            if (!child) {
+                each = each->next;
+                continue;
+            }
+            auto& record = static_cast<spawned_fiber&>(*child);
+            record.leave_home();
+            if (record.gone) record.gone(*each);
+            abandon(record);
+            each = outside_.root.nurseries;
+        }
     }
 
     /// It may have come to its end while the coroutine that destroys it runs: other libraries'

@@ -81,7 +81,7 @@ public:
         record->ended = &note_end<T>;
         record->gone = &note_gone;
         loop_.spawn(frame, frame.promise(), *record, *this);
-        ++size_;
+        if (size_++ == 0 && joiner_) loop_.unready(*joiner_);  // its join goes on waiting
         if (cancelled_) record->cancel(record->root);
         if (interrupted_) record->root.cancelled = true;
         return join_handle<T>(*record.release());

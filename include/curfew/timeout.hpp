@@ -119,7 +119,15 @@ public:
 
     template <class Promise>
     bool suspend(std::coroutine_handle<Promise> coroutine) {
-        return suspend_in(inner_, coroutine);
+        struct leaver {
+            scoped* all;
+            ~leaver() {
+                if (all) all->self->leave(all->scope);
+            }
+        } leave{this};
+        const bool suspended = suspend_in(inner_, coroutine);
+        leave.all = nullptr;
+        return suspended;
     }
 
     decltype(auto) resume() {

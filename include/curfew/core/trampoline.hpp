@@ -43,7 +43,7 @@ CURFEW_COLD inline bool budget_is_used_up(thread_state& state) noexcept {
 
 /// Called for each operation that completes without suspending. True: the coroutine has had its
 /// share of the turn and must give way, so that a socket that is always ready starves nobody.
-inline bool share_is_used_up() noexcept {
+CURFEW_HOT inline bool share_is_used_up() noexcept {
     thread_state& state = this_thread;
     return --state.share <= 0 && budget_is_used_up(state);
 }
