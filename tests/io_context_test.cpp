@@ -1380,14 +1380,28 @@ REACTOR_TEST("stop from a signal handler ends the run, wherever the loop is") {
 REACTOR_TEST("touching a context from another thread while it runs is fatal and says what to do") {
     const auto end = test::death_of([kind] {
         io_context ctx(kind);
-        ctx.post([&ctx] {
-            std::thread([&ctx] {
-                ctx.spawn([]() -> task<> { co_return; }());
-            }).join();
-        });
+        ctx.post(
+            [&ctx] { std::thread([&ctx] { ctx.spawn([]() -> task<> { co_return; }()); }).join(); });
         ctx.run();
     });
     CHECK(end.signal == SIGABRT);
     CHECK(end.said.find("use post(), or a stop_token") != std::string::npos);
 }
 #endif
+
+REACTOR_TEST("a task that another library's callback resumes, and that ends there, has ended") {
+    struct callback {
+        std::coroutine_handle<>& to;
+        bool await_ready() const noexcept { return false; }
+        void await_suspend(std::coroutine_handle<> waiting) const noexcept { to = waiting; }
+        void await_resume() const noexcept {}
+    };
+    io_context ctx(kind);
+    std::coroutine_handle<> waiting;
+    auto handle =
+        ctx.spawn([](std::coroutine_handle<>& to) -> task<> { co_await callback{to}; }(waiting));
+    ctx.poll();
+    waiting.resume();
+    ctx.run();  // would wait for ever
+    CHECK(handle.done());
+}

@@ -546,3 +546,22 @@ TEST_CASE("spawning a task that is none is fatal and says so") {
 }
 
 #endif
+
+REACTOR_TEST("joining under two limits says timed_out, as awaiting the task itself would") {
+    io_context context(kind);
+    context.block_on([](io_context& ctx) -> task<> {
+        auto work = []() -> task<result<>> {
+            const auto slept = co_await sleep_for(1h);
+            co_await shielded(sleep_for(20ms));
+            co_return slept;
+        };
+        auto inner = [](task<result<>> run, io_context& own) -> task<result<>> {
+            auto handle = own.spawn(std::move(run));
+            const auto limited = co_await with_timeout(handle, 2ms);
+            CHECK(limited.ec == errc::timed_out);
+            co_return limited;
+        };
+        const auto outer = co_await with_timeout(inner(work(), ctx), 8ms);
+        CHECK(outer.ec == errc::timed_out);
+    }(context));
+}

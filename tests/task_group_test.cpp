@@ -1001,3 +1001,71 @@ TEST_CASE("a group made outside a context, without naming one, is fatal and says
 }
 
 #endif
+
+REACTOR_TEST("a join goes on waiting for a child that is spawned just before it would go on") {
+    run(kind, [](io_context& ctx) -> task<> {
+        event now;
+        bool ended = false;
+        task_group group;
+        group.spawn([](event& what) -> task<> { co_await what.wait(); }(now));
+        // Behind the child in the queue, and before the one who joins.
+        auto late = ctx.spawn([](event& what, task_group& into, bool& end) -> task<> {
+            co_await what.wait();
+            into.spawn([](bool& last) -> task<> {
+                co_await sleep_for(2ms);
+                last = true;
+            }(end));
+        }(now, group, ended));
+        ctx.spawn([](event& what) -> task<> {
+            co_await sleep_for(1ms);
+            what.set();
+        }(now));
+        co_await group.join();
+        CHECK(ended);
+        CHECK(group.size() == 0);
+        co_await late;
+    });
+}
+
+#if CURFEW_EXCEPTIONS
+REACTOR_TEST("a destructor may spawn into the group with which its task is being destroyed") {
+    struct last_words {
+        task_group& group;
+        ~last_words() {
+            group.spawn([]() -> task<> { co_return; }());
+        }
+    };
+    io_context ctx(kind);
+    CHECK_THROWS_AS(ctx.block_on([]() -> task<> {
+        task_group group;
+        group.spawn([](task_group& own) -> task<> {
+            const last_words said{own};
+            co_await sleep_for(1h);
+        }(group));
+        co_await sleep_for(1ms);
+        throw std::runtime_error("leave");
+    }()),
+                    std::runtime_error);
+    ctx.run();
+}
+
+REACTOR_TEST("a group that a destroyed task had handed on can still be joined") {
+    io_context ctx(kind);
+    bool joined = false;
+    CHECK_THROWS_AS(ctx.block_on([](io_context& own, bool& done) -> task<> {
+        auto group = std::make_shared<task_group>();
+        group->spawn([]() -> task<> { co_await sleep_for(1h); }());
+        own.spawn([](std::shared_ptr<task_group> given, bool& end) -> task<> {
+            co_await given->join();
+            end = true;
+        }(group, done));
+        group.reset();
+        co_await yield();
+        own.stop();
+        co_await sleep_for(1h);
+    }(ctx, joined)),
+                    std::system_error);
+    ctx.run();
+    CHECK(joined);
+}
+#endif

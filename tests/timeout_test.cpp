@@ -4,6 +4,7 @@
 #include <array>
 #include <chrono>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -671,3 +672,24 @@ REACTOR_TEST("limits on hundreds of sockets that expire together leave each of t
         CHECK(good == 200);
     });
 }
+
+#if CURFEW_EXCEPTIONS
+REACTOR_TEST("a limit around something that throws when it is awaited is left like any other") {
+    struct refuses {
+        bool await_ready() const noexcept { return false; }
+        void await_suspend(std::coroutine_handle<>) const { throw std::runtime_error("no"); }
+        int await_resume() const noexcept { return 1; }
+    };
+    run(kind, [](io_context&) -> task<> {
+        bool refused = false;
+        try {
+            (void)co_await with_timeout(refuses{}, 1h);
+        } catch (const std::runtime_error&) {
+            refused = true;
+        }
+        CHECK(refused);
+        const auto slept = co_await with_timeout(sleep_for(1ms), 1h);
+        CHECK(slept.ok());
+    });
+}
+#endif
