@@ -163,19 +163,23 @@ private:
 #endif
     }
 
-    /// A compiler's name of a function without its type and parameters.
-    static std::string tidy(std::string_view name) {
-        name = name.substr(0, name.find('('));
+    /// A compiler's name of a function without its type, parameters and unnamed places.
+    static std::string tidy(std::string_view given) {
+        std::string name(given);
+        for (const std::string_view unnamed : {"(anonymous namespace)::", "(anonymous class)::"})
+            for (std::size_t at; (at = name.find(unnamed)) != name.npos;)
+                name.erase(at, unnamed.size());
+        name.resize(std::min(name.find('('), name.size()));
         int depth = 0;
         for (std::size_t i = name.size(); i-- > 0;) {
             if (name[i] == '>') ++depth;
             if (name[i] == '<') --depth;
             if (depth == 0 && (name[i] == ' ' || name[i] == '*' || name[i] == '&')) {
-                name.remove_prefix(i + 1);
+                name.erase(0, i + 1);
                 break;
             }
         }
-        return std::string(name);
+        return name;
     }
 
     loop& loop_;
