@@ -89,7 +89,7 @@ TEST_CASE("how an operation ended becomes its error code") {
     CHECK(error_of(outcome::timed_out, 0) == errc::timed_out);
     CHECK(error_of(outcome::canceled, 0) == errc::canceled);
     CHECK(error_of(outcome::closed, 0) == errc::closed);
-    CHECK(error_of(outcome::not_supported, 0) == errc::not_supported);
+    CHECK(error_of(outcome::system, curfew::platform::unsupported) == errc::not_supported);
 }
 
 TEST_CASE("a system's error keeps its number, category and message") {

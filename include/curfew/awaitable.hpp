@@ -72,6 +72,20 @@ inline bool start(operation& op) noexcept {
     return true;
 }
 
+/// A datagram can be sent from a socket that was never open: it is opened for it. False: `op` has
+/// failed.
+CURFEW_COLD inline bool open_for(operation& op) noexcept {
+    socket_state& socket = *op.socket;
+    if (op.kind != operation_kind::send_to || socket.was_open || !op.address) return true;
+    platform::socket_handle handle = platform::invalid_socket;
+    if (const int error = platform::open(op.address->family, socket.type, handle)) {
+        op.finish(outcome::system, error);
+        return false;
+    }
+    socket.loop->opened(socket, handle);
+    return true;
+}
+
 /// Begins `op`. False: it is complete, and its coroutine goes on.
 CURFEW_COLD inline bool begin(operation& op) noexcept {
     socket_state* const socket = op.socket;
@@ -79,7 +93,11 @@ CURFEW_COLD inline bool begin(operation& op) noexcept {
     const bool openable = op.kind == operation_kind::connect;
     if (op.owner->cancelled())
         op.finish(outcome::canceled);
-    else if (!socket || !socket->loop || (!socket->is_open() && !openable))
+    else if (!socket || !socket->loop)
+        op.finish(outcome::closed);
+    else if (!open_for(op))
+        return give_way(op);
+    else if (!socket->is_open() && !openable)
         op.finish(outcome::closed);
     else if (socket->write_broken && op.kind == operation_kind::write)
         op.finish(outcome::system, platform::broken_pipe);

@@ -98,13 +98,19 @@ namespace curfew::detail {
 /// time.
 inline const std::error_code no_error;
 
+/// The code of an error number that came from the platform; 0: no error.
+CURFEW_COLD inline std::error_code system_error(int error) noexcept {
+    if (error == platform::unsupported) return errc::not_supported;
+    return platform::error_code(error);
+}
+
 /// The error code of an operation that has ended.
-CURFEW_COLD inline std::error_code error_of(outcome how, int system_error) noexcept {
+CURFEW_COLD inline std::error_code error_of(outcome how, int error) noexcept {
     switch (how) {
     case outcome::success:
         return {};
     case outcome::system:
-        return platform::error_code(system_error);
+        return detail::system_error(error);
     case outcome::eof:
         return errc::eof;
     case outcome::timed_out:
@@ -113,8 +119,6 @@ CURFEW_COLD inline std::error_code error_of(outcome how, int system_error) noexc
         return errc::canceled;
     case outcome::closed:
         return errc::closed;
-    case outcome::not_supported:
-        return errc::not_supported;
     }
     return {};
 }

@@ -203,7 +203,7 @@ private:
         auto [made, error] = detail::make_reactor(kind);
         if (!made)
             detail::raise(
-                error ? platform::error_code(error) : make_error_code(errc::not_supported),
+                detail::system_error(error),
                 (std::string(asked) + ": reactor '" + std::string(to_string(kind)) + "'").c_str());
         return std::move(made);
     }
@@ -224,7 +224,7 @@ private:
             if (made) return std::move(made);
             last = error;
         }
-        detail::raise(platform::error_code(last), "curfew::io_context: no reactor could be made");
+        detail::raise(detail::system_error(last), "curfew::io_context: no reactor could be made");
     }
 
     detail::loop loop_;

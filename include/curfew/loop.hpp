@@ -404,7 +404,7 @@ private:
         take_inbox(ready_);
         if (retired_) sweep_retired();
         if (error) [[unlikely]]
-            raise(platform::error_code(error), "curfew: the reactor failed");
+            raise(system_error(error), "curfew: the reactor failed");
     }
 
     /// What is seldom due, behind one flag: coroutines that gave way, exceptions that nobody joins.

@@ -115,7 +115,7 @@ protected:
     }
 
     static result<> to_result(int error) noexcept {
-        return error ? result<>(platform::error_code(error)) : result<>();
+        return error ? result<>(system_error(error)) : result<>();
     }
 
     optional_result set(platform::option which, int value) noexcept {
@@ -126,7 +126,7 @@ protected:
         if (!is_open()) return errc::closed;
         int value = 0;
         if (const int error = platform::get_option(state_->handle, which, value))
-            return platform::error_code(error);
+            return system_error(error);
         return value;
     }
     result<bool> flag(platform::option which) const noexcept {

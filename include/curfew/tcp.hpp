@@ -44,7 +44,7 @@ public:
     /// remains the caller's.
     static result<socket> adopt(io_context& context, native_handle_type handle) {
         if (const int error = platform::adopt(handle, platform::transport::stream))
-            return platform::error_code(error);
+            return detail::system_error(error);
         return socket(detail::loop_of(context), handle);
     }
 
@@ -167,7 +167,7 @@ public:
     /// Takes in a descriptor that listens. With an error it remains the caller's.
     static result<acceptor> adopt(io_context& context, native_handle_type handle) {
         if (const int error = platform::adopt(handle, platform::transport::stream))
-            return platform::error_code(error);
+            return detail::system_error(error);
         return acceptor(detail::loop_of(context), handle);
     }
 

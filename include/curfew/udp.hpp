@@ -23,7 +23,7 @@ public:
     /// Takes in a descriptor and makes it non-blocking. With an error it remains the caller's.
     static result<socket> adopt(io_context& context, native_handle_type handle) {
         if (const int error = platform::adopt(handle, platform::transport::datagram))
-            return platform::error_code(error);
+            return detail::system_error(error);
         return socket(detail::loop_of(context), handle);
     }
 
@@ -47,7 +47,6 @@ public:
     template <class Source>
     requires detail::buffer_source<Source, const_buffer>
     auto send_to(Source&& buffer, const ip::endpoint& receiver) noexcept {
-        if (state_ && !state_->was_open) (void)open_handle(receiver.family());
         return detail::socket_operation<detail::send_request<1>>(
             {state_, buffers<const_buffer>(std::forward<Source>(buffer)), receiver});
     }

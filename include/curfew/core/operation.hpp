@@ -53,7 +53,6 @@ enum class outcome : std::uint8_t {
     timed_out,
     canceled,
     closed,
-    not_supported,
 };
 
 /// What the library keeps of a socket for its reactor. It stays where it is while the socket object

@@ -7,9 +7,7 @@
 #include <ratio>
 #include <type_traits>
 
-#if defined(__linux__)
-#include <time.h>
-#endif
+#include "../platform/platform.hpp"
 
 namespace curfew {
 
@@ -42,17 +40,7 @@ constexpr ticks to_ticks(std::chrono::duration<Rep, Period> time, ticks most = l
     }
 }
 
-inline ticks ticks_now() noexcept {
-#if defined(__linux__)
-    // What steady_clock reads in both of Linux's standard libraries, without the way through them.
-    timespec now;
-    ::clock_gettime(CLOCK_MONOTONIC, &now);
-    return ticks{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-#else
-    return std::chrono::duration_cast<std::chrono::nanoseconds>(clock::now().time_since_epoch())
-        .count();
-#endif
-}
+inline ticks ticks_now() noexcept { return platform::steady_now().count(); }
 
 /// Ticks of a point in time; points before the clock's epoch are long past, and stay so.
 template <class Duration>

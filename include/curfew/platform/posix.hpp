@@ -23,10 +23,13 @@
 #include <limits>
 #include <system_error>
 
+#define CURFEW_HAS_POLL 1
+#define CURFEW_HAS_SELECT 1
 #if defined(__linux__) && !defined(CURFEW_POSIX_ONLY)
 #define CURFEW_HAS_EPOLL 1
 #include <sys/eventfd.h>
 #endif
+#include <time.h>
 
 #include "../config.hpp"
 #include "types.hpp"
@@ -46,6 +49,7 @@ inline constexpr int too_many_descriptors = EMFILE;
 inline constexpr int message_too_long = EMSGSIZE;
 inline constexpr int broken_pipe = EPIPE;
 inline constexpr int already_connected = EISCONN;
+inline constexpr int bad_descriptor = EBADF;
 
 inline bool would_block(int error) noexcept { return error == EAGAIN || error == EWOULDBLOCK; }
 
@@ -182,7 +186,9 @@ struct option_name {
     int name;
 };
 
-/// The system's names of an option; level -1 where it has none.
+inline constexpr option_name no_option{-1, 0};
+
+/// The system's names of an option; `no_option` where it has none.
 inline option_name native_option(option which) noexcept {
     switch (which) {
     case option::no_delay:
@@ -196,7 +202,7 @@ inline option_name native_option(option which) noexcept {
         return {SOL_SOCKET, SO_REUSEPORT};
 #else
     case option::reuse_port:
-        return {-1, 0};
+        return no_option;
 #endif
     case option::broadcast:
         return {SOL_SOCKET, SO_BROADCAST};
@@ -207,7 +213,7 @@ inline option_name native_option(option which) noexcept {
     case option::send_buffer_size:
         return {SOL_SOCKET, SO_SNDBUF};
     }
-    return {-1, 0};
+    return no_option;
 }
 
 /// Puts a descriptor made without flags into the state that all of curfew's have: it never
@@ -381,13 +387,13 @@ inline int shutdown(socket_handle handle, shutdown_side side) noexcept {
 
 inline int set_option(socket_handle handle, option which, int value) noexcept {
     const auto native = detail::native_option(which);
-    return native.level < 0 ? ENOPROTOOPT
+    return native.level < 0 ? unsupported
                             : detail::set_flag(handle, native.level, native.name, value);
 }
 
 inline int get_option(socket_handle handle, option which, int& value) noexcept {
     const auto native = detail::native_option(which);
-    if (native.level < 0) return ENOPROTOOPT;
+    if (native.level < 0) return unsupported;
     socklen_t size = sizeof value;
     return ::getsockopt(handle, native.level, native.name, &value, &size) < 0 ? errno : 0;
 }
@@ -408,10 +414,19 @@ inline socket_address remote_address(socket_handle handle) noexcept {
 /// The number of a network interface, for addresses with a scope; 0 if there is none of that name.
 inline std::uint32_t interface_index(const char* name) noexcept { return ::if_nametoindex(name); }
 
-// Waiting --------------------------------------------------------------------------------------
+// Time and waiting -----------------------------------------------------------------------------
 
-/// A wait without an end.
-inline constexpr std::chrono::nanoseconds forever = std::chrono::nanoseconds::max();
+/// The time of `std::chrono::steady_clock`.
+inline std::chrono::nanoseconds steady_now() noexcept {
+#if defined(__linux__)
+    // What it reads in both of Linux's standard libraries, without the way through them.
+    timespec now;
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
+#else
+    return std::chrono::steady_clock::now().time_since_epoch();
+#endif
+}
 
 namespace detail {
 
@@ -455,13 +470,6 @@ inline int poll(poll_entry* entries, std::size_t count, std::chrono::nanoseconds
     return ready < 0 ? errno : 0;
 }
 
-/// True if the socket is ready (or has an error to report) now.
-inline bool ready_now(socket_handle handle, short events) noexcept {
-    poll_entry entry{handle, events, 0};
-    int ready = 0;
-    return platform::poll(&entry, 1, std::chrono::nanoseconds::zero(), ready) == 0 && ready > 0;
-}
-
 /// A set of descriptors for `select`.
 class select_set {
 public:
@@ -486,16 +494,19 @@ inline int select(socket_handle highest, select_set& readable, select_set& writa
     return ready < 0 ? errno : 0;
 }
 
-inline bool is_interruption(int error) noexcept { return error == EINTR || error == EAGAIN; }
+/// Forgets the last error, so that one reported without being set is not taken for it.
+inline void clear_last_error() noexcept { errno = 0; }
 
-inline bool is_bad_descriptor(int error) noexcept { return error == EBADF; }
-
-/// True if this descriptor is none, which is what `select` says of the whole call with EBADF.
+/// True if this descriptor is none.
 inline bool is_closed(socket_handle handle) noexcept {
     return ::fcntl(handle, F_GETFD, 0) < 0 && errno == EBADF;
 }
 
-inline constexpr int bad_descriptor = EBADF;
+/// Does nothing for that long, or less.
+inline void pause(std::chrono::nanoseconds time) noexcept {
+    const timespec limit = detail::to_timespec(detail::bounded(time));
+    ::nanosleep(&limit, nullptr);
+}
 
 /// Ends a wait from another thread: `signal` makes `handle()` readable until `drain`.
 class waker {

@@ -1,10 +1,18 @@
 // The plain records in which the library and a platform header speak to each other.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 
 namespace curfew::platform {
+
+/// Returned in place of a system's error number by functions that the platform has nothing for. The
+/// library makes `errc::not_supported` of it.
+inline constexpr int unsupported = -1;
+
+/// A wait without an end.
+inline constexpr std::chrono::nanoseconds forever = std::chrono::nanoseconds::max();
 
 /// Contiguous bytes, not owned.
 struct buffer {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "../core/operation.hpp"
+#include "wait_for_one.hpp"
 
 namespace curfew::detail {
 
@@ -98,12 +99,17 @@ inline bool attempt_accept(operation& op) noexcept {
     }
 }
 
-/// Looks whether the socket is ready, without doing anything.
+/// Looks whether the socket is ready, without doing anything. A look that fails counts as one that
+/// succeeds: a system may report the socket's own error that way, and the operation that follows
+/// will tell.
 inline bool attempt_wait(operation& op) noexcept {
-    short events = 0;
-    if (op.waits_for(readiness::readable)) events |= platform::poll_in;
-    if (op.waits_for(readiness::writable)) events |= platform::poll_out;
-    if (platform::ready_now(op.socket->handle, events)) return completed(op, outcome::success);
+    bool ready = false;
+    int error;
+    do {
+        error =
+            wait_for_one(op.socket->handle, op.interest, std::chrono::nanoseconds::zero(), ready);
+    } while (platform::interrupted(error));
+    if (ready || error) return completed(op, outcome::success);
     op.socket->set_dry(op.interest);
     return false;
 }

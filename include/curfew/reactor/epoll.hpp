@@ -34,7 +34,7 @@ public:
     int wait(std::chrono::nanoseconds time, completions& done) noexcept override {
         const int count = wait_for_events(time);
         if (count < 0) [[unlikely]]
-            return platform::is_interruption(errno) ? 0 : errno;
+            return platform::interrupted(errno) ? 0 : errno;
         for (const epoll_event *event = events_, *end = events_ + count; event != end; ++event) {
             // No coroutine runs in this loop, so no socket of this batch can be gone yet; and
             // `forget` takes a descriptor out before it is closed, so none can be stale.

@@ -40,8 +40,8 @@ constexpr std::optional<reactor_kind> parse_reactor_kind(std::string_view name) 
 namespace detail {
 
 struct made_reactor {
-    std::unique_ptr<reactor> made;  // null: the platform has none of this kind, or `error`
-    int error = 0;                  // the system's error number
+    std::unique_ptr<reactor> made;  // null: it could not be made
+    int error = 0;                  // why: the system's number, or platform::unsupported
 };
 
 template <class Reactor>
@@ -53,16 +53,20 @@ made_reactor make() {
 
 inline made_reactor make_reactor(reactor_kind kind) {
     switch (kind) {
+#if defined(CURFEW_HAS_SELECT)
     case reactor_kind::select:
         return make<select_reactor>();
+#endif
+#if defined(CURFEW_HAS_POLL)
     case reactor_kind::poll:
         return make<poll_reactor>();
+#endif
 #if defined(CURFEW_HAS_EPOLL)
     case reactor_kind::epoll:
         return make<epoll_reactor>();
 #endif
     default:
-        return {};
+        return {nullptr, platform::unsupported};
     }
 }
 
@@ -71,7 +75,12 @@ inline constexpr std::array preferred_reactors {
 #if defined(CURFEW_HAS_EPOLL)
     reactor_kind::epoll,
 #endif
-        reactor_kind::poll, reactor_kind::select,
+#if defined(CURFEW_HAS_POLL)
+        reactor_kind::poll,
+#endif
+#if defined(CURFEW_HAS_SELECT)
+        reactor_kind::select,
+#endif
 };
 
 }  // namespace detail

@@ -1,18 +1,19 @@
 // poll(2): every POSIX system has it.
 #pragma once
 
+#include "../platform/platform.hpp"
+
+#if defined(CURFEW_HAS_POLL)
+
 #include <vector>
 
-#include "readiness.hpp"
+#include "sanitizing.hpp"
 
 namespace curfew {
 
-class poll_reactor final : public detail::readiness_reactor {
+class poll_reactor final : public detail::sanitizing_reactor {
 public:
-    poll_reactor() {
-        entries_.push_back({waker_.handle(), platform::poll_in, 0});
-        sockets_.push_back(nullptr);
-    }
+    poll_reactor() { entries_.push_back({waker_.handle(), platform::poll_in, 0}); }
 
     /// Why the reactor could not be made (the system's error number); 0 if it was.
     int error() const noexcept { return waker_.error(); }
@@ -20,42 +21,22 @@ public:
     std::string_view name() const noexcept override { return "poll"; }
 
     int wait(std::chrono::nanoseconds time, completions& done) noexcept override {
-        int ready = 0;
-        const int error = platform::poll(entries_.data(), entries_.size(), time, ready);
-        if (error) return platform::is_interruption(error) ? 0 : error;
-        // From the back: an entry that is no longer wanted is replaced by the last one, which has
-        // been looked at already.
-        for (std::size_t i = entries_.size(); ready > 0 && i-- > 0;) {
-            const short events = entries_[i].revents;
-            if (!events) continue;
-            --ready;
-            if (i == 0) {
-                waker_.drain();
-                continue;
-            }
-            socket_state& socket = *sockets_[i];
-            if (events & platform::poll_invalid) {
-                on_bad_descriptor(socket, done);
-            } else {
-                if (events & (platform::poll_in | platform::poll_problem))
-                    on_readable(socket, done);
-                if (events & (platform::poll_out | platform::poll_problem))
-                    on_writable(socket, done);
-            }
-            unwatch(socket);
-        }
-        return 0;
+        return sanitized_wait(
+            time, done, after_failure::marks_count,
+            [&](std::chrono::nanoseconds limit, int& ready) {
+                for (platform::poll_entry& each : entries_) each.revents = 0;
+                return platform::poll(entries_.data(), entries_.size(), limit, ready);
+            },
+            [&] { return marks_of(entries_[0]); },
+            [&](const socket_state& socket) { return marks_of(entries_[socket.slot]); });
     }
-
-    void wake() noexcept override { waker_.signal(); }
 
 protected:
     int watch(const operation& op) noexcept override {
         socket_state& socket = *op.socket;
         if (socket.slot == 0) {
-            socket.slot = static_cast<std::uint32_t>(entries_.size());
+            enlist(socket);
             entries_.push_back({socket.handle, 0, 0});
-            sockets_.push_back(&socket);
         }
         short& events = entries_[socket.slot].events;
         if (op.waits_for(readiness::readable)) events |= platform::poll_in;
@@ -74,14 +55,18 @@ protected:
     void forget(socket_state& socket) noexcept override {
         if (socket.slot == 0) return;
         entries_[socket.slot] = entries_.back();
-        sockets_[socket.slot] = sockets_.back();
-        sockets_[socket.slot]->slot = socket.slot;
         entries_.pop_back();
-        sockets_.pop_back();
-        socket.slot = 0;
+        delist(socket);
     }
 
 private:
+    static marks marks_of(const platform::poll_entry& entry) noexcept {
+        const short events = entry.revents;
+        const bool problem = events & platform::poll_problem;
+        return {events != 0, problem || (events & platform::poll_in),
+                problem || (events & platform::poll_out), (events & platform::poll_invalid) != 0};
+    }
+
     static short wanted(const socket_state& socket) noexcept {
         short events = 0;
         if (socket.reader) events |= platform::poll_in;
@@ -89,9 +74,9 @@ private:
         return events;
     }
 
-    platform::waker waker_;
-    std::vector<platform::poll_entry> entries_;  // the first is the waker's
-    std::vector<socket_state*> sockets_;         // whose entry each is; `slot` is the index
+    std::vector<platform::poll_entry> entries_;  // the waker's, then one for each of `sockets_`
 };
 
 }  // namespace curfew
+
+#endif

@@ -69,13 +69,19 @@ protected:
         socket.set_worth_trying(readiness::writable);
     }
 
-    /// Ends everything that is pending on a socket whose descriptor the system does not know.
-    void on_bad_descriptor(socket_state& socket, completions& done) noexcept {
-        for (operation* op : {socket.reader, socket.writer}) {
-            if (!op || op->progress == operation::state::complete) continue;
-            op->finish(outcome::system, platform::bad_descriptor);
+    /// The socket's descriptor has turned out to be none: somebody has closed it behind our back.
+    /// Everything that is pending on the socket ends with `error`. The number is forgotten and not
+    /// closed: it may be somebody else's by now.
+    CURFEW_COLD void on_bad_descriptor(socket_state& socket, int error,
+                                       completions& done) noexcept {
+        operation* const reader = socket.reader;
+        operation* const writer = socket.writer;
+        for (operation* op : {reader, writer == reader ? nullptr : writer}) {
+            if (!op) continue;
+            op->finish(outcome::system, error);
             done.push(*op);
         }
+        forget_handle(socket);
     }
 
 private:

@@ -1,15 +1,19 @@
 // select(2): the oldest interface, for platforms that have nothing else.
 #pragma once
 
-#include <vector>
+#include "../platform/platform.hpp"
 
-#include "readiness.hpp"
+#if defined(CURFEW_HAS_SELECT)
+
+#include <functional>
+
+#include "sanitizing.hpp"
 
 namespace curfew {
 
-/// Watches descriptors below `FD_SETSIZE` only; operations on others fail with
-/// `std::errc::too_many_files_open`.
-class select_reactor final : public detail::readiness_reactor {
+/// Watches only descriptors that a set of the system can hold (on POSIX systems, those below
+/// `FD_SETSIZE`); operations on others fail with `std::errc::too_many_files_open`.
+class select_reactor final : public detail::sanitizing_reactor {
 public:
     select_reactor() {
         if (waker_.error()) return;
@@ -30,37 +34,28 @@ public:
         platform::select_set readable = readable_;
         platform::select_set writable = writable_;
         platform::select_set failed = connecting_;  // where some systems report a failed connect
-        int ready = 0;
-        const int error = platform::select(highest_, readable, writable, failed, time, ready);
-        if (platform::is_bad_descriptor(error)) return end_bad_descriptors(done);
-        if (error) return platform::is_interruption(error) ? 0 : error;
-        if (ready == 0) return 0;
-        if (readable.has(waker_.handle())) waker_.drain();
-        // From the back: one that is no longer wanted is replaced by the last one, which has been
-        // looked at already.
-        for (std::size_t i = sockets_.size(); i-- > 0;) {
-            socket_state& socket = *sockets_[i];
-            const platform::socket_handle handle = socket.handle;
-            const bool both = failed.has(handle);
-            const bool reads = both || readable.has(handle);
-            const bool writes = both || writable.has(handle);
-            if (reads) on_readable(socket, done);
-            if (writes) on_writable(socket, done);
-            if (reads || writes) unwatch(socket);
-        }
-        return 0;
+        const auto marks_of = [&](platform::socket_handle handle) -> marks {
+            const bool reads = readable.has(handle);
+            const bool writes = writable.has(handle);
+            const bool fails = failed.has(handle);
+            return {reads + writes + fails, reads || fails, writes || fails};
+        };
+        return sanitized_wait(
+            time, done, after_failure::marks_mean_nothing,
+            [&](std::chrono::nanoseconds limit, int& ready) {
+                return platform::select(highest_, readable, writable, failed, limit, ready);
+            },
+            [&] { return marks_of(waker_.handle()); },
+            [&](const socket_state& socket) { return marks_of(socket.handle); });
     }
-
-    void wake() noexcept override { waker_.signal(); }
 
 protected:
     int watch(const operation& op) noexcept override {
         socket_state& socket = *op.socket;
         if (!platform::select_set::can_hold(socket.handle)) return platform::too_many_descriptors;
         if (socket.slot == 0) {
-            sockets_.push_back(&socket);
-            socket.slot = static_cast<std::uint32_t>(sockets_.size());
-            if (socket.handle > highest_) highest_ = socket.handle;
+            enlist(socket);
+            highest_ = higher(highest_, socket.handle);
         }
         if (op.waits_for(readiness::readable)) readable_.add(socket.handle);
         if (op.waits_for(readiness::writable)) writable_.add(socket.handle);
@@ -82,37 +77,24 @@ protected:
         readable_.remove(socket.handle);
         writable_.remove(socket.handle);
         connecting_.remove(socket.handle);
-        sockets_.back()->slot = socket.slot;
-        sockets_[socket.slot - 1] = sockets_.back();
-        sockets_.pop_back();
-        socket.slot = 0;
-        if (socket.handle < highest_) return;
+        delist(socket);
+        if (socket.handle != highest_) return;
         highest_ = waker_.handle();
-        for (const socket_state* each : sockets_)
-            if (each->handle > highest_) highest_ = each->handle;
+        for (const socket_state* each : sockets_) highest_ = higher(highest_, each->handle);
     }
 
 private:
-    /// One bad descriptor fails the whole call: those whose it is get the error, the others go on.
-    int end_bad_descriptors(completions& done) noexcept {
-        bool found = false;
-        for (std::size_t i = sockets_.size(); i-- > 0;) {
-            socket_state& socket = *sockets_[i];
-            if (!platform::is_closed(socket.handle)) continue;
-            found = true;
-            on_bad_descriptor(socket, done);
-            unwatch(socket);
-        }
-        return found ? 0 : platform::bad_descriptor;
+    static platform::socket_handle higher(platform::socket_handle a, platform::socket_handle b) {
+        return std::less<platform::socket_handle>()(a, b) ? b : a;
     }
 
-    platform::waker waker_;
     int error_ = 0;
     platform::socket_handle highest_ = platform::invalid_socket;
     platform::select_set readable_;
     platform::select_set writable_;
     platform::select_set connecting_;
-    std::vector<socket_state*> sockets_;  // `slot` is the index + 1
 };
 
 }  // namespace curfew
+
+#endif

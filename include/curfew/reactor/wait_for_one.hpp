@@ -1,0 +1,35 @@
+// A wait for a single socket, by whichever call the platform has.
+#pragma once
+
+#include <chrono>
+
+#include "../core/operation.hpp"
+
+#if !defined(CURFEW_HAS_POLL) && !defined(CURFEW_HAS_SELECT)
+#error "curfew: the platform header defines neither CURFEW_HAS_POLL nor CURFEW_HAS_SELECT"
+#endif
+
+namespace curfew::detail {
+
+/// Waits up to `time` until the socket is `ready`. Returns the system's error number.
+inline int wait_for_one(platform::socket_handle handle, readiness what,
+                        std::chrono::nanoseconds time, bool& ready) noexcept {
+    int count = 0;
+#if defined(CURFEW_HAS_POLL)
+    const int reads = what & readiness::readable ? platform::poll_in : 0;
+    const int writes = what & readiness::writable ? platform::poll_out : 0;
+    platform::poll_entry entry{handle, static_cast<short>(reads | writes), 0};
+    const int error = platform::poll(&entry, 1, time, count);
+#else
+    platform::select_set readable, writable, failed;
+    if (!platform::select_set::can_hold(handle)) return platform::too_many_descriptors;
+    if (what & readiness::readable) readable.add(handle);
+    if (what & readiness::writable) writable.add(handle);
+    failed.add(handle);
+    const int error = platform::select(handle, readable, writable, failed, time, count);
+#endif
+    ready = count > 0;
+    return error;
+}
+
+}  // namespace curfew::detail
