@@ -5,15 +5,16 @@
 #include <random>
 #include <vector>
 
+#include "support/effort.hpp"
 #include "support/loop.hpp"
 
 using namespace test;
 
 namespace {
 
-constexpr std::size_t total = std::size_t{64} << 20;
-constexpr std::size_t enough =
-    10'000;  // operations that end early; a fast machine moves more for it
+const std::size_t total = scaled(std::size_t{64} << 20);
+// Operations that end early; a fast machine moves more bytes for it.
+const std::size_t enough = scaled(10'000);
 
 /// The sequence counts in four-byte words, so that a missing or doubled byte shifts all that
 /// follow.

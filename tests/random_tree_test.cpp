@@ -11,6 +11,7 @@
 
 #include "support/accounts.hpp"
 #include "support/counted.hpp"
+#include "support/effort.hpp"
 #include "support/loop.hpp"
 
 using namespace test;
@@ -694,9 +695,9 @@ std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
 }
 
 #if CURFEW_RECYCLE_FRAMES
-constexpr std::uint64_t enough = 4000;
+const std::uint64_t enough = scaled(4000);
 #else
-constexpr std::uint64_t enough = 1000;
+const std::uint64_t enough = scaled(1000);
 #endif
 
 }  // namespace

@@ -30,7 +30,7 @@ task<result<std::size_t>> write_from(tcp::socket& socket, std::string_view bytes
 
 REACTOR_TEST("connections by IPv4 and IPv6 know both their ends") {
     run(kind, [&](io_context& ctx) -> task<> {
-        for (const char* where : {"127.0.0.1:0", "[::1]:0"}) {
+        for (const char* where : loopbacks) {
             tcp::acceptor acceptor(ctx);
             acceptor.listen(ip::endpoint::parse(where).value()).value();
             const auto at = acceptor.local_endpoint();
@@ -77,12 +77,14 @@ REACTOR_TEST("errors: refused, bad family, listening twice, an address in use") 
 REACTOR_TEST("an unreachable network is the system's error") {
     run(kind, [&](io_context& ctx) -> task<> {
         tcp::socket client(ctx);
-        // A scope that does not exist: refused by the system without a packet.
+        // A scope that does not exist: refused by the system without a packet. (Without IPv6, by
+        // the platform.)
         auto [ec] = co_await with_timeout(
             client.connect({ip::address::parse("fe80::1%4242").value(), 9}), 5s);
         CHECK(ec);
         CHECK(ec != errc::timed_out);
-        CHECK(ec.category() == std::system_category());
+        CHECK((ec == errc::not_supported) == !has_ipv6);
+        CHECK((ec.category() == platform::error_code(0).category()) == has_ipv6);
     });
 }
 
@@ -101,7 +103,7 @@ REACTOR_TEST("the end of the stream and a reset are told apart") {
             peer.reset();
             auto [ec, n] = co_await socket.read_some(buffer);
             CHECK(ec == std::errc::connection_reset);
-            CHECK(ec.category() == std::system_category());
+            CHECK(ec.category() == platform::error_code(0).category());
         }
     });
 }
@@ -206,7 +208,7 @@ REACTOR_TEST("a second read or write at a time is refused, one of each is not") 
 REACTOR_TEST("closing, aborting and cancelling with operations pending") {
     run(kind, [&](io_context& ctx) -> task<> {
         blocking_listener listener;
-        std::string much(64 << 20, 'x');
+        std::string much(16 << 20, 'x');
         for (const int how : {0, 1, 2}) {
             auto [socket, peer] = co_await test::connect(ctx, listener);
             std::array<char, 4> buffer;
@@ -359,8 +361,13 @@ REACTOR_TEST("options") {
         CHECK(before.reuse_address().value());
         tcp::acceptor one(ctx);
         tcp::acceptor two(ctx);
-        one.listen(any_port(), {.reuse_port = true}).value();
-        CHECK(two.listen(one.local_endpoint(), {.reuse_port = true}).ok());
+        if (has_reuse_port) {
+            one.listen(any_port(), {.reuse_port = true}).value();
+            CHECK(two.listen(one.local_endpoint(), {.reuse_port = true}).ok());
+        } else {
+            CHECK(one.listen(any_port(), {.reuse_port = true}).error() == errc::not_supported);
+            CHECK_FALSE(one.is_open());
+        }
     });
 }
 
@@ -370,22 +377,22 @@ REACTOR_TEST("descriptors are given away and taken in, open") {
         std::array<char, 16> buffer;
         auto reading = ctx.spawn(read_into(client, buffer));
         co_await yield();
-        const auto handle = client.release();
+        const int handle = descriptor_of(client.release());
         CHECK((co_await reading).error() == errc::canceled);
         CHECK_FALSE(client.is_open());
         CHECK(::send(handle, "by hand", 7, MSG_NOSIGNAL) == 7);
         CHECK((co_await server.read_some(buffer)).value() == 7);
 
         ::fcntl(handle, F_SETFL, ::fcntl(handle, F_GETFL) & ~O_NONBLOCK);
-        auto adopted = tcp::socket::adopt(ctx, handle).value();
-        CHECK(adopted.native_handle() == handle);
+        auto adopted = tcp::socket::adopt(ctx, handle_of(handle)).value();
+        CHECK(descriptor_of(adopted.native_handle()) == handle);
         CHECK((co_await with_timeout(adopted.read_some(buffer), 2ms)).error() == errc::timed_out);
         (co_await write_all(server, "back")).value();
         CHECK((co_await adopted.read_some(buffer)).value() == 4);
 
         blocking_listener listener;
         const auto endpoint = listener.endpoint();
-        auto acceptor = tcp::acceptor::adopt(ctx, ::dup(listener.fd())).value();
+        auto acceptor = tcp::acceptor::adopt(ctx, handle_of(::dup(listener.fd()))).value();
         listener.close();
         CHECK(acceptor.local_endpoint() == endpoint);
         auto peer = blocking_connect(endpoint);
@@ -393,8 +400,9 @@ REACTOR_TEST("descriptors are given away and taken in, open") {
 
         int pipes[2];
         REQUIRE(::pipe(pipes) == 0);
-        CHECK(tcp::socket::adopt(ctx, pipes[0]).error() == std::errc::not_a_socket);
-        CHECK(tcp::socket::adopt(ctx, -1).error() == std::errc::bad_file_descriptor);
+        CHECK(tcp::socket::adopt(ctx, handle_of(pipes[0])).error() == std::errc::not_a_socket);
+        CHECK(tcp::socket::adopt(ctx, platform::invalid_socket).error() ==
+              std::errc::bad_file_descriptor);
         udp::socket udp(ctx);
         udp.bind(any_port()).value();
         CHECK(tcp::socket::adopt(ctx, udp.native_handle()).error().value() != 0);
@@ -493,7 +501,7 @@ REACTOR_TEST("a context is destroyed with hundreds of tasks suspended, and frees
                     with_timeout(read_into(each.server, buffer), 1h, on_timeout::close), 2h);
             });
             wait_in([&each]() -> task<> {
-                const std::string much(4 << 20, 'x');
+                const std::string much(256 << 10, 'x');
                 (void)co_await write_all(each.server, much);
             });
             wait_in([]() -> task<> { (void)co_await with_timeout(sleep_for(1h), 1h); });

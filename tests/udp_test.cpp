@@ -20,7 +20,7 @@ udp::socket bound(io_context& ctx, const char* where = "127.0.0.1:0") {
 
 REACTOR_TEST("datagrams go to an endpoint and say where they came from") {
     run(kind, [&](io_context& ctx) -> task<> {
-        for (const char* where : {"127.0.0.1:0", "[::1]:0"}) {
+        for (const char* where : loopbacks) {
             auto a = bound(ctx, where);
             auto b = bound(ctx, where);
             CHECK((co_await a.send_to("hello", b.local_endpoint())).value() == 5);
@@ -152,6 +152,12 @@ REACTOR_TEST("a socket that was never open opens itself to send") {
         CHECK(sender.port() == b.local_endpoint().port());
         b.close();
         CHECK((co_await b.send_to("hi", a.local_endpoint())).error() == errc::closed);
+        if (!has_ipv6) {
+            udp::socket c(ctx);
+            CHECK((co_await c.send_to("hi", {ip::address::loopback_v6(), 9})).error() ==
+                  errc::not_supported);
+            CHECK(c.bind({ip::address::loopback_v6(), 0}).error() == errc::not_supported);
+        }
     });
 }
 

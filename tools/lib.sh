@@ -14,8 +14,10 @@ have() {
         libclang-rt-*-dev)
             local version=${1//[!0-9]/}
             g++ --version && "clang++-$version" -fsanitize=address -x c++ -o /dev/null - <<<'int main() {}' ;;
+        g++-*-linux-gnu) command -v "${1#g++-}-g++" ;;
         netcat-openbsd) command -v nc ;;
         ninja-build) command -v ninja ;;
+        qemu-user-static) command -v qemu-ppc64-static ;;
         *) command -v "$1" ;;
     esac &>/dev/null
 }

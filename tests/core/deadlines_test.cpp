@@ -304,7 +304,7 @@ TEST_CASE(
     };
     std::size_t expired = 0;
     for (int step = 0; step < 40'000; ++step) {
-        const std::size_t i = random() % count;
+        const std::size_t i = static_cast<std::size_t>(random() % count);
         switch (random() % 8) {
         case 0:
         case 1:

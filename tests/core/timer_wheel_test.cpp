@@ -481,7 +481,7 @@ private:
     };
     using model = std::multimap<ticks, std::size_t>;
 
-    std::size_t any() { return random_() % nodes_.size(); }
+    std::size_t any() { return static_cast<std::size_t>(random_() % nodes_.size()); }
 
     void arm(std::size_t i) {
         if (where_[i] != model_.end()) return;

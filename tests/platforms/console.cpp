@@ -124,6 +124,12 @@ std::atomic<int>& pending_of(int socket) {
     return pending[static_cast<unsigned>(native(socket)) % std::size(pending)];
 }
 
+std::atomic<int> sticking[std::size(pending)];
+
+std::atomic<int>& sticking_to(int socket) {
+    return sticking[static_cast<unsigned>(native(socket)) % std::size(sticking)];
+}
+
 int take_pending(int socket) { return pending_of(socket).exchange(0); }
 
 /// The pending error of a socket that a poll has marked with one.
@@ -195,18 +201,26 @@ constexpr struct {
 // Waiting -----------------------------------------------------------------------------------------
 
 std::atomic<std::size_t> wait_count{0};
+std::atomic<int> failures_left{0};
+std::atomic<int> failure{0};
 
 /// -1 if this wait goes wrong by itself.
 int begin_wait() {
     const auto number = ++wait_count;
+    if (failures_left) {
+        if (failures_left > 0) --failures_left;
+        return fail(failure);
+    }
     if (has(spurious_interrupts) && number % 7 == 3) return fail(error::intr);
     if (has(unexplained_failures) && number % 11 == 5) return -1;
     return 0;
 }
 
-/// The pending error of one of these, which the system has marked; 0: there is none, or the quirk
-/// is off.
+/// The error of one of these that a wait fails with; 0: there is none.
 int failure_of(const std::vector<pollfd>& marked) {
+    for (const pollfd& each : marked)
+        if (each.fd >= 0 && sticking_to(from_native(each.fd)))
+            return sticking_to(from_native(each.fd));
     if (!has(failing_waits)) return 0;
     for (const pollfd& each : marked) {
         if (each.fd < 0) continue;
@@ -220,7 +234,8 @@ int failure_of(const std::vector<pollfd>& marked) {
 /// One that has an error pending that only this library knows of is ready too.
 bool any_pending(const std::vector<pollfd>& watched) {
     for (const pollfd& each : watched)
-        if (each.fd >= 0 && pending_of(from_native(each.fd))) return true;
+        if (each.fd >= 0 && (pending_of(from_native(each.fd)) || sticking_to(from_native(each.fd))))
+            return true;
     return false;
 }
 
@@ -243,6 +258,13 @@ unsigned quirks() noexcept { return active(); }
 void set_quirks(unsigned which) noexcept { active() = which; }
 std::size_t waits() noexcept { return wait_count; }
 
+void fail_waits(int error, int times) noexcept {
+    failure = error;
+    failures_left = times;
+}
+
+void stick_error(int socket, int error) noexcept { sticking_to(socket) = error; }
+
 int& last_error() noexcept {
     thread_local int last = 0;
     return last;
@@ -257,6 +279,7 @@ int socket(int family, int type, int protocol) noexcept {
 
 int socketclose(int socket) noexcept {
     pending_of(socket) = 0;
+    sticking_to(socket) = 0;
     return checked(::close(native(socket)));
 }
 
@@ -377,7 +400,8 @@ std::ptrdiff_t sendmsg(int socket, const message* from, int flags) noexcept {
 int socketpoll(poll_entry* entries, std::size_t count, int milliseconds) noexcept {
     if (has(empty_waits_fail) && count == 0) return fail(error::inval);
     if (begin_wait() < 0) return -1;
-    std::vector<pollfd> system(count);
+    thread_local std::vector<pollfd> system;
+    system.resize(count);
     for (std::size_t i = 0; i < count; ++i)
         system[i] = {native(entries[i].socket), entries[i].events, 0};
     if (poll_system(system, milliseconds) < 0) return -1;
@@ -386,7 +410,7 @@ int socketpoll(poll_entry* entries, std::size_t count, int milliseconds) noexcep
     int ready = 0;
     for (pollfd& each : system) {
         if (each.revents) ++ready;
-        if (has(no_pollerr)) each.revents = static_cast<short>(each.revents & ~POLLERR);
+        if (has(no_pollerr) && each.revents & POLLERR) each.revents = 0;
         if (has(bad_descriptors_fail_all) && each.revents & POLLNVAL) error = error::badf;
     }
     if (!error || !has(untouched_revents))
@@ -397,7 +421,8 @@ int socketpoll(poll_entry* entries, std::size_t count, int milliseconds) noexcep
 int socketselect(int count, socket_set* readable, socket_set* writable, socket_set* failed,
                  const time_value* limit) noexcept {
     if (begin_wait() < 0) return -1;
-    std::vector<pollfd> system;
+    thread_local std::vector<pollfd> system;
+    system.clear();
     for (int i = 0; i < count; ++i) {
         const int socket = from_native(i);
         const int in = readable && fd_isset(socket, *readable) ? POLLIN : 0;

@@ -23,7 +23,7 @@ enum quirk : unsigned {
     garbage_sets = 1 << 1,
     /// After a failure a poll has not touched any `revents`; else they are as after a success.
     untouched_revents = 1 << 2,
-    /// A poll never reports an error; it counts the entry all the same.
+    /// A poll has no way to report an error: it marks nothing, but counts the entry all the same.
     no_pollerr = 1 << 3,
     /// A wait for no socket at all fails with EINVAL.
     empty_waits_fail = 1 << 4,
@@ -42,6 +42,13 @@ void set_quirks(unsigned which) noexcept;
 
 /// How many waits there were.
 std::size_t waits() noexcept;
+
+/// The next `times` waits fail with this error; negative: all of them.
+void fail_waits(int error, int times) noexcept;
+
+/// From now on each wait for this socket fails with `error`, and no operation on it takes that
+/// away, until it is closed.
+void stick_error(int socket, int error) noexcept;
 
 // Errors ------------------------------------------------------------------------------------------
 

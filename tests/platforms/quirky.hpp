@@ -95,7 +95,7 @@ inline std::error_code error_code(int error) noexcept {
     return {error, category};
 }
 
-inline constexpr int already_in_progress = console::error::already;
+inline constexpr int already_in_progress = console::error::inprogress;
 inline constexpr int too_many_descriptors = console::error::mfile;
 inline constexpr int message_too_long = console::error::msgsize;
 inline constexpr int broken_pipe = console::error::pipe;

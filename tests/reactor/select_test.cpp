@@ -18,9 +18,9 @@ TEST_CASE("a descriptor beyond FD_SETSIZE fails its own operations with too_many
     ::setrlimit(RLIMIT_NOFILE, &wide);
     run(reactor_kind::select, [&](io_context& ctx) -> task<> {
         auto [client, server] = co_await test::connect(ctx);
-        const int high = ::fcntl(client.native_handle(), F_DUPFD, FD_SETSIZE);
+        const int high = ::fcntl(descriptor_of(client.native_handle()), F_DUPFD, FD_SETSIZE);
         REQUIRE(high >= FD_SETSIZE);
-        auto beyond = tcp::socket::adopt(ctx, high).value();
+        auto beyond = tcp::socket::adopt(ctx, handle_of(high)).value();
         std::array<char, 16> buffer;
         CHECK((co_await beyond.read_some(buffer)).error() == std::errc::too_many_files_open);
         CHECK((co_await with_timeout(beyond.wait(readable), 1s)).error() ==

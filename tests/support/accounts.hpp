@@ -21,6 +21,8 @@
 #include <string>
 #include <vector>
 
+#include "platform.hpp"
+
 namespace test {
 
 using namespace curfew;
@@ -155,7 +157,8 @@ struct accounts {
     void connect(tcp::socket client, tcp::socket server) {
         for (auto* each : {&client, &server}) {
             const linger abortive{1, 0};  // leaves no connection behind that keeps a port busy
-            ::setsockopt(each->native_handle(), SOL_SOCKET, SO_LINGER, &abortive, sizeof abortive);
+            ::setsockopt(descriptor_of(each->native_handle()), SOL_SOCKET, SO_LINGER, &abortive,
+                         sizeof abortive);
         }
         client.send_buffer_size(4096);
         server.receive_buffer_size(4096);
@@ -173,7 +176,7 @@ struct accounts {
         for (stream& each : streams) {
             if (each.unknown || closes) continue;
             std::vector<std::byte> rest(pattern::longest);
-            const int fd = each.to->native_handle();
+            const int fd = descriptor_of(each.to->native_handle());
             while (each.read < each.written) {
                 pollfd ready{fd, POLLIN, 0};
                 if (::poll(&ready, 1, 2000) != 1) break;

@@ -6,6 +6,7 @@
 #include <curfew/curfew.hpp>
 
 #include "peer.hpp"
+#include "platform.hpp"
 #include "reactors.hpp"
 
 namespace test {

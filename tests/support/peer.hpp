@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
@@ -77,7 +78,7 @@ public:
     received receive_all(std::size_t size) {
         received all;
         while (all.bytes.size() < size) {
-            auto part = receive(size - all.bytes.size());
+            auto part = receive(std::min<std::size_t>(size - all.bytes.size(), 1 << 20));
             all.error = part.error;
             if (part.bytes.empty()) break;
             all.bytes += part.bytes;

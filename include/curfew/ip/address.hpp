@@ -1,6 +1,7 @@
 // IP addresses, versions 4 and 6.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <compare>
 #include <cstdint>

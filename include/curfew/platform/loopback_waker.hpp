@@ -1,8 +1,8 @@
 // A waker for platforms without pipes and event counters: a UDP socket that sends to itself over
-// loopback. Included by a platform header, at its end; it uses nothing but that header's functions.
+// loopback. A platform header includes it at its end; it uses nothing but that header's functions.
 #pragma once
 
-#include "types.hpp"
+#include "platform.hpp"
 
 namespace curfew::platform {
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "../core/operation.hpp"
+#include "wait_failure.hpp"
 #include "wait_for_one.hpp"
 
 namespace curfew::detail {
@@ -99,9 +100,8 @@ inline bool attempt_accept(operation& op) noexcept {
     }
 }
 
-/// Looks whether the socket is ready, without doing anything. A look that fails counts as one that
-/// succeeds: a system may report the socket's own error that way, and the operation that follows
-/// will tell.
+/// Looks whether the socket is ready, without doing anything. A look that fails because of the
+/// socket counts as one that succeeds: the operation that follows will tell.
 inline bool attempt_wait(operation& op) noexcept {
     bool ready = false;
     int error;
@@ -109,7 +109,10 @@ inline bool attempt_wait(operation& op) noexcept {
         error =
             wait_for_one(op.socket->handle, op.interest, std::chrono::nanoseconds::zero(), ready);
     } while (platform::interrupted(error));
-    if (ready || error) return completed(op, outcome::success);
+    if (ready) return completed(op, outcome::success);
+    if (error)
+        return meaning_of(error) == wait_failure::of_a_socket ? completed(op, outcome::success)
+                                                              : failed(op, outcome::system, error);
     op.socket->set_dry(op.interest);
     return false;
 }

@@ -32,9 +32,12 @@ public:
     std::string_view name() const noexcept override { return "epoll"; }
 
     int wait(std::chrono::nanoseconds time, completions& done) noexcept override {
-        const int count = wait_for_events(time);
-        if (count < 0) [[unlikely]]
-            return platform::interrupted(errno) ? 0 : errno;
+        int count = wait_for_events(time);
+        if (count < 0) [[unlikely]] {
+            // What is ready by now must be known before the loop turns to its deadlines.
+            if (platform::interrupted(errno)) count = ::epoll_wait(epoll_, events_, batch, 0);
+            if (count < 0) return platform::interrupted(errno) ? 0 : errno;
+        }
         for (const epoll_event *event = events_, *end = events_ + count; event != end; ++event) {
             // No coroutine runs in this loop, so no socket of this batch can be gone yet; and
             // `forget` takes a descriptor out before it is closed, so none can be stale.

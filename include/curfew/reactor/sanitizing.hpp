@@ -14,8 +14,9 @@
 //    reports it as its own, and the others have nothing to do.
 // 3. The same holds if a call succeeds and counts more than it marks.
 // 4. A descriptor that is none: those whose it is get the error, the others go on.
-// 5. Interrupted, or out of memory: nothing is ready. Only what says that the call itself is
-//    wrong is the loop's own failure.
+// 5. A wait that was interrupted becomes a look, which does not wait: what is ready by now must be
+//    known before the loop turns to its deadlines. Out of memory is nobody's error, and as good as
+//    one that nobody knows. Only what says that the call itself is wrong is the loop's own failure.
 // 6. Failures that lead nowhere, again and again, must not turn the loop into a spin: it rests
 //    between them, for longer and longer, listening to its waker alone.
 //
@@ -29,39 +30,9 @@
 #include <vector>
 
 #include "readiness.hpp"
+#include "wait_failure.hpp"
 
 namespace curfew::detail {
-
-/// What it means that `select` or `poll` has failed.
-enum class wait_failure : std::uint8_t {
-    interrupted,
-    out_of_resources,
-    of_a_socket,
-    bad_descriptor,
-    of_the_loop,
-};
-
-/// `error` is the system's number; 0 if it failed without one.
-CURFEW_COLD inline wait_failure meaning_of(int error) noexcept {
-    const auto is_any_of = [code = platform::error_code(error)](auto... conditions) {
-        return ((code == conditions) || ...);
-    };
-    if (platform::interrupted(error)) return wait_failure::interrupted;
-#if defined(CURFEW_TEST_WITHOUT_SANITIZING)  // shows what all this is good for
-    return wait_failure::of_the_loop;
-#endif
-    // POSIX lets poll() say EAGAIN where Linux says ENOMEM (poll(2), "Notes").
-    if (platform::would_block(error) ||
-        is_any_of(std::errc::not_enough_memory, std::errc::no_buffer_space))
-        return wait_failure::out_of_resources;
-    if (is_any_of(std::errc::bad_file_descriptor, std::errc::not_a_socket))
-        return wait_failure::bad_descriptor;
-    if (is_any_of(std::errc::invalid_argument, std::errc::bad_address,
-                  std::errc::function_not_supported, std::errc::not_supported,
-                  std::errc::operation_not_supported, std::errc::operation_not_permitted))
-        return wait_failure::of_the_loop;
-    return wait_failure::of_a_socket;
-}
 
 /// A readiness reactor that names all it watches in each wait.
 class sanitizing_reactor : public readiness_reactor {
@@ -88,9 +59,15 @@ protected:
             rest(std::min(time, rest_));
             time = std::chrono::nanoseconds::zero();
         }
-        platform::clear_last_error();
         int ready = 0;
-        const int error = ask(time, ready);
+        int error = 0;
+        for (int interruptions = 0; interruptions < 8; ++interruptions) {
+            platform::clear_last_error();
+            error = ask(time, ready);
+            if (!platform::interrupted(error)) [[likely]]
+                break;
+            time = std::chrono::nanoseconds::zero();
+        }
         if (!error && ready >= 0) [[likely]] {
             if (waker_marks().invalid) return platform::bad_descriptor;
             if (deliver(ready, done, waker_marks, marks_of) < ready) [[unlikely]]
@@ -102,8 +79,7 @@ protected:
         case wait_failure::interrupted:
             return 0;
         case wait_failure::out_of_resources:
-            rest_longer();
-            return 0;
+            return try_everyone(done);
         case wait_failure::bad_descriptor:
             return end_closed(error, done);
         case wait_failure::of_the_loop:

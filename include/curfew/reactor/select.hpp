@@ -5,8 +5,6 @@
 
 #if defined(CURFEW_HAS_SELECT)
 
-#include <functional>
-
 #include "sanitizing.hpp"
 
 namespace curfew {
@@ -31,9 +29,7 @@ public:
     std::string_view name() const noexcept override { return "select"; }
 
     int wait(std::chrono::nanoseconds time, completions& done) noexcept override {
-        platform::select_set readable = readable_;
-        platform::select_set writable = writable_;
-        platform::select_set failed = connecting_;  // where some systems report a failed connect
+        platform::select_set readable, writable, failed;
         const auto marks_of = [&](platform::socket_handle handle) -> marks {
             const bool reads = readable.has(handle);
             const bool writes = writable.has(handle);
@@ -43,6 +39,9 @@ public:
         return sanitized_wait(
             time, done, after_failure::marks_mean_nothing,
             [&](std::chrono::nanoseconds limit, int& ready) {
+                readable = readable_;
+                writable = writable_;
+                failed = connecting_;  // where some systems report a failed connect
                 return platform::select(highest_, readable, writable, failed, limit, ready);
             },
             [&] { return marks_of(waker_.handle()); },
@@ -55,7 +54,7 @@ protected:
         if (!platform::select_set::can_hold(socket.handle)) return platform::too_many_descriptors;
         if (socket.slot == 0) {
             enlist(socket);
-            highest_ = higher(highest_, socket.handle);
+            if (highest_ < socket.handle) highest_ = socket.handle;
         }
         if (op.waits_for(readiness::readable)) readable_.add(socket.handle);
         if (op.waits_for(readiness::writable)) writable_.add(socket.handle);
@@ -80,14 +79,11 @@ protected:
         delist(socket);
         if (socket.handle != highest_) return;
         highest_ = waker_.handle();
-        for (const socket_state* each : sockets_) highest_ = higher(highest_, each->handle);
+        for (const socket_state* each : sockets_)
+            if (highest_ < each->handle) highest_ = each->handle;
     }
 
 private:
-    static platform::socket_handle higher(platform::socket_handle a, platform::socket_handle b) {
-        return std::less<platform::socket_handle>()(a, b) ? b : a;
-    }
-
     int error_ = 0;
     platform::socket_handle highest_ = platform::invalid_socket;
     platform::select_set readable_;

@@ -15,6 +15,7 @@ namespace curfew::detail {
 inline int wait_for_one(platform::socket_handle handle, readiness what,
                         std::chrono::nanoseconds time, bool& ready) noexcept {
     int count = 0;
+    platform::clear_last_error();
 #if defined(CURFEW_HAS_POLL)
     const int reads = what & readiness::readable ? platform::poll_in : 0;
     const int writes = what & readiness::writable ? platform::poll_out : 0;

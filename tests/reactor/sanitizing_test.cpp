@@ -1,0 +1,64 @@
+// One socket's error is that socket's, whatever select and poll make of it. What the console of
+// ../platforms adds to this is in ../platforms/quirky_test.cpp.
+#include <curfew/reactor/sanitizing.hpp>
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "support/effort.hpp"
+#include "support/victims.hpp"
+
+using namespace test;
+
+REACTOR_TEST("a hundred peers reset their connections one after the other: nobody else notices") {
+    check_victims(kind, static_cast<int>(std::max<std::size_t>(scaled(100), 10)));
+}
+
+REACTOR_TEST("a descriptor closed behind the library's back fails only its own operations") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        blocking_listener listener;
+        auto [socket, peer] = co_await test::connect(ctx, listener);
+        auto [other, other_peer] = co_await test::connect(ctx, listener);
+        std::array<char, 8> buffer;
+        std::array<char, 8> other_buffer;
+        auto others = ctx.spawn([](tcp::socket& s, std::span<char> b) -> task<result<std::size_t>> {
+            co_return co_await read_exactly(s, b);
+        }(other, other_buffer));
+        co_await yield();
+        // A second descriptor keeps the number from being used again, and the connection open.
+        const int copy = ::dup(descriptor_of(socket.native_handle()));
+        ctx.post([fd = descriptor_of(socket.native_handle())] { ::close(fd); });
+        auto [ec, n] = co_await with_timeout(socket.read_some(buffer), 50ms);
+        if (kind == reactor_kind::epoll) {
+            CHECK(ec == errc::timed_out);  // the system forgets such descriptors, and says nothing
+        } else {
+            CHECK(ec == std::errc::bad_file_descriptor);
+            CHECK((co_await socket.read_some(buffer)).error() == std::errc::bad_file_descriptor);
+        }
+        CHECK((co_await with_timeout(write_all(socket, "x"), 1s)).error() ==
+              std::errc::bad_file_descriptor);
+        CHECK(other_peer.send("all well") == 0);
+        CHECK((co_await others).value() == 8);
+        ::close(copy);
+    });
+}
+
+#if !defined(TEST_PLATFORM_QUIRKY)
+TEST_CASE("failures of a whole wait are told apart") {
+    using detail::meaning_of;
+    using detail::wait_failure;
+    for (const int error : {ECONNRESET, ECONNABORTED, ETIMEDOUT, ECONNREFUSED, EPIPE, ENETUNREACH,
+                            EHOSTUNREACH, ENOTCONN, ENETDOWN, EHOSTDOWN, EPROTO, 0, 4711})
+        CHECK(meaning_of(error) == wait_failure::of_a_socket);
+    CHECK(meaning_of(EINTR) == wait_failure::interrupted);
+    for (const int error : {EAGAIN, ENOMEM, ENOBUFS})
+        CHECK(meaning_of(error) == wait_failure::out_of_resources);
+    for (const int error : {EBADF, ENOTSOCK})
+        CHECK(meaning_of(error) == wait_failure::bad_descriptor);
+    for (const int error : {EINVAL, EFAULT, ENOSYS, EPERM})
+        CHECK(meaning_of(error) == wait_failure::of_the_loop);
+}
+#endif
