@@ -371,6 +371,7 @@ std::ptrdiff_t send(int socket, const void* data, std::size_t size, int flags) n
 
 std::ptrdiff_t recvmsg(int socket, message* into, int flags) noexcept {
     static_assert(sizeof(io_vector) == sizeof(iovec));
+    if (into->vector_count == 0) return fail(error::msgsize);
     sockaddr_in name{};
     msghdr system{};
     system.msg_name = into->name ? &name : nullptr;
@@ -384,6 +385,7 @@ std::ptrdiff_t recvmsg(int socket, message* into, int flags) noexcept {
 }
 
 std::ptrdiff_t sendmsg(int socket, const message* from, int flags) noexcept {
+    if (from->vector_count == 0) return fail(error::msgsize);
     sockaddr_in name{};
     msghdr system{};
     if (from->name) {

@@ -147,7 +147,8 @@ inline int get(socket_handle handle, int level, int name, int& value) noexcept {
     return error_of(console::getsockopt(number_of(handle), level, name, &value, &size));
 }
 
-/// The console's description of a list of buffers, of which the first `skip` bytes are done.
+/// The console's description of a list of buffers, of which the first `skip` bytes are done; never
+/// empty, which BSD systems refuse.
 struct vectors {
     console::io_vector entries[max_buffers];
     console::message message;
@@ -159,6 +160,7 @@ struct vectors {
                 entries[message.vector_count++] = {list[i].data + skip, list[i].size - skip};
             skip = 0;
         }
+        if (message.vector_count == 0) entries[message.vector_count++] = {nullptr, 0};
     }
     vectors(const vectors&) = delete;
     vectors& operator=(const vectors&) = delete;

@@ -144,7 +144,8 @@ inline socket_address from_native(const native_address& from) noexcept {
     return to;
 }
 
-/// The system's description of a list of buffers, of which the first `skip` bytes are done.
+/// The system's description of a list of buffers, of which the first `skip` bytes are done. Never
+/// empty: POSIX has sendmsg() and recvmsg() fail without a buffer, even for an empty datagram.
 struct buffer_vector {
     iovec entries[max_buffers];
     std::size_t count = 0;
@@ -154,6 +155,7 @@ struct buffer_vector {
             if (list[i].size > skip) entries[count++] = {list[i].data + skip, list[i].size - skip};
             skip = 0;
         }
+        if (count == 0) entries[count++] = {nullptr, 0};
     }
 };
 
