@@ -498,12 +498,12 @@ REACTOR_TEST("a message that arrives before the loop looks at an expired limit i
         channel<int> messages(capacity);
         for (int round = 0; round < 10; ++round) {
             auto receiver = ctx.spawn([](channel<int>& from) -> task<result<int>> {
-                auto received = co_await with_timeout(from.receive(), 1ms);
+                auto received = co_await with_timeout(from.receive(), 10ms);
                 co_return received;
             }(messages));
             ctx.run_one();
             ctx.post([&] {
-                std::this_thread::sleep_for(2ms);
+                std::this_thread::sleep_for(12ms);
                 CHECK(messages.try_send(round));
             });
             ctx.run_one();  // looks at the limit before the receiver has its turn
@@ -523,12 +523,12 @@ REACTOR_TEST("a message that is taken before the loop looks at an expired limit 
         if (capacity) CHECK(messages.try_send(-1));
         for (int round = 0; round < 10; ++round) {
             auto sender = ctx.spawn([](channel<int>& to, int n) -> task<std::error_code> {
-                const auto [ec] = co_await with_timeout(to.send(n), 1ms);
+                const auto [ec] = co_await with_timeout(to.send(n), 10ms);
                 co_return ec;
             }(messages, round));
             ctx.run_one();
             ctx.post([&] {
-                std::this_thread::sleep_for(2ms);
+                std::this_thread::sleep_for(12ms);
                 CHECK(messages.try_receive() == round - static_cast<int>(capacity));
             });
             ctx.run_one();

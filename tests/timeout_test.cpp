@@ -420,7 +420,7 @@ REACTOR_TEST("a limit inside a limit inside a task inside a limit") {
             seen.push_back(own.ec);
             co_return own;
         };
-        auto [ec, n] = co_await with_timeout(inside(), 20ms);
+        auto [ec, n] = co_await with_timeout(inside(), 100ms);
         CHECK(ec == errc::timed_out);
         REQUIRE(seen.size() == 3);
         CHECK(seen[0] == errc::timed_out);

@@ -45,6 +45,9 @@ death death_of(Function function) {
     for (ssize_t n; (n = ::read(ends[0], bytes, sizeof bytes)) > 0;)
         end.said.append(bytes, static_cast<std::size_t>(n));
     ::close(ends[0]);
+    // An emulator has something to say about it, too.
+    if (const auto emulator = end.said.find("qemu: "); emulator != end.said.npos)
+        end.said.resize(emulator);
     int status = 0;
     ::waitpid(child, &status, 0);
     if (WIFSIGNALED(status)) end.signal = WTERMSIG(status);
