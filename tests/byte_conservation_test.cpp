@@ -52,7 +52,7 @@ task<result<std::size_t>> shortened(auto operation, by how, std::chrono::microse
 task<> write_sequence(tcp::socket& socket, by how, unsigned seed, figures& out) {
     std::mt19937 random(seed);
     std::vector<std::byte> block(64 * 1024);
-    while (out.written < total || (out.ended_early < enough && out.written < 8 * total)) {
+    while (out.written < total || (out.ended_early < enough && out.written < 64 * total)) {
         const std::size_t size = 1 + random() % block.size();
         const auto bytes = std::span(block).first(size);
         fill(bytes, out.written);

@@ -90,6 +90,7 @@ public:
             sockets_->loop = nullptr;
             unlink(*sockets_);
         }
+        while (haunted_) free(unlink(*haunted_));
     }
 
     io_context& context() noexcept { return context_; }
@@ -254,6 +255,8 @@ public:
         unlink(*socket);
         if (socket->reader || socket->writer)  // a proactor has yet to reap them
             link(*socket, owner->retired_);
+        else if (socket->haunted)
+            link(*socket, owner->haunted_);
         else
             free(socket);
     }
@@ -665,10 +668,11 @@ private:
         head = &socket;
     }
 
-    static void unlink(socket_state& socket) noexcept {
+    static socket_state* unlink(socket_state& socket) noexcept {
         *socket.link = socket.next;
         if (socket.next) socket.next->link = socket.link;
         socket.link = nullptr;
+        return &socket;
     }
 
     static void free(socket_state* socket) noexcept {
@@ -680,8 +684,7 @@ private:
         for (socket_state* each = retired_; each;) {
             socket_state* const next = each->next;
             if (!each->reader && !each->writer) {
-                unlink(*each);
-                free(each);
+                free(unlink(*each));
             }
             each = next;
         }
@@ -724,6 +727,7 @@ private:
     failure_queue failures_;
     socket_state* sockets_ = nullptr;
     socket_state* retired_ = nullptr;  // sockets gone while the system still worked on them
+    socket_state* haunted_ = nullptr;  // and those that it may tell of until the end
     fiber outside_;                    // of coroutines that are not tasks, and the root of the tree
     nursery tasks_;                    // what was spawned on its own
     std::atomic<const thread_state*> thread_{nullptr};  // in which it runs

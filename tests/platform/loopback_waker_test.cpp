@@ -15,10 +15,11 @@ using namespace std::chrono_literals;
 namespace {
 
 bool is_signalled(const platform::loopback_waker& waker, std::chrono::nanoseconds time = 0ns) {
-    bool ready = false;
-    while (platform::interrupted(
-        detail::wait_for_one(waker.handle(), readiness::readable, time, ready))) {}
-    return ready;
+    int ready = 0;
+    do {
+        detail::wait_for_one(waker.handle(), readiness::readable, time, ready);
+    } while (ready < 0);
+    return ready > 0;
 }
 
 }  // namespace
@@ -53,8 +54,8 @@ TEST_CASE("a signal from another thread ends a wait") {
         signalled = true;
         waker.signal();
     });
-    bool ready = false;
-    while (!ready) detail::wait_for_one(waker.handle(), readiness::readable, 10s, ready);
+    int ready = 0;
+    while (ready <= 0) detail::wait_for_one(waker.handle(), readiness::readable, 10s, ready);
     CHECK(signalled);
     other.join();
 }

@@ -159,8 +159,15 @@ std::ptrdiff_t receiving(int socket, Receive receive) {
     return fail(take_pending(socket));
 }
 
+std::atomic<int> send_failures_left{0};
+std::atomic<int> send_failure{0};
+
 template <class Send>
 std::ptrdiff_t sending(int socket, Send send) {
+    if (send_failures_left > 0) {
+        --send_failures_left;
+        return fail(send_failure);
+    }
     if (const int error = take_pending(socket)) return fail(error);
     return checked(send());
 }
@@ -204,8 +211,15 @@ std::atomic<std::size_t> wait_count{0};
 std::atomic<int> failures_left{0};
 std::atomic<int> failure{0};
 
+std::atomic<std::size_t> lone_wait_count{0};
+std::atomic<int> longest_lone{0};
+
 /// -1 if this wait goes wrong by itself.
-int begin_wait() {
+int begin_wait(std::size_t sockets, int milliseconds) {
+    if (sockets == 1) {
+        ++lone_wait_count;
+        if (milliseconds > longest_lone) longest_lone = milliseconds;
+    }
     const auto number = ++wait_count;
     if (failures_left) {
         if (failures_left > 0) --failures_left;
@@ -257,6 +271,13 @@ namespace console {
 unsigned quirks() noexcept { return active(); }
 void set_quirks(unsigned which) noexcept { active() = which; }
 std::size_t waits() noexcept { return wait_count; }
+std::size_t lone_waits() noexcept { return lone_wait_count; }
+int longest_lone_wait() noexcept { return longest_lone.exchange(0); }
+
+void fail_sends(int error, int times) noexcept {
+    send_failure = error;
+    send_failures_left = times;
+}
 
 void fail_waits(int error, int times) noexcept {
     failure = error;
@@ -401,7 +422,7 @@ std::ptrdiff_t sendmsg(int socket, const message* from, int flags) noexcept {
 
 int socketpoll(poll_entry* entries, std::size_t count, int milliseconds) noexcept {
     if (has(empty_waits_fail) && count == 0) return fail(error::inval);
-    if (begin_wait() < 0) return -1;
+    if (begin_wait(count, milliseconds) < 0) return -1;
     thread_local std::vector<pollfd> system;
     system.resize(count);
     for (std::size_t i = 0; i < count; ++i)
@@ -415,14 +436,14 @@ int socketpoll(poll_entry* entries, std::size_t count, int milliseconds) noexcep
         if (has(no_pollerr) && each.revents & POLLERR) each.revents = 0;
         if (has(bad_descriptors_fail_all) && each.revents & POLLNVAL) error = error::badf;
     }
-    if (!error || !has(untouched_revents))
-        for (std::size_t i = 0; i < count; ++i) entries[i].revents = system[i].revents;
+    for (std::size_t i = 0; i < count; ++i)
+        if (!has(untouched_revents) || (!error && system[i].revents))
+            entries[i].revents = system[i].revents;
     return error ? fail(error) : ready;
 }
 
 int socketselect(int count, socket_set* readable, socket_set* writable, socket_set* failed,
                  const time_value* limit) noexcept {
-    if (begin_wait() < 0) return -1;
     thread_local std::vector<pollfd> system;
     system.clear();
     for (int i = 0; i < count; ++i) {
@@ -436,6 +457,7 @@ int socketselect(int count, socket_set* readable, socket_set* writable, socket_s
     int milliseconds = -1;
     if (limit && limit->seconds < INT_MAX / 1000 - 1)
         milliseconds = static_cast<int>(limit->seconds * 1000 + (limit->microseconds + 999) / 1000);
+    if (begin_wait(system.size(), milliseconds) < 0) return -1;
     if (poll_system(system, milliseconds) < 0) return -1;
 
     int error = failure_of(system);

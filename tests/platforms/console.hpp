@@ -21,7 +21,8 @@ enum quirk : unsigned {
     failing_waits = 1 << 0,
     /// After a failure the sets of a select contain garbage.
     garbage_sets = 1 << 1,
-    /// After a failure a poll has not touched any `revents`; else they are as after a success.
+    /// A poll writes the `revents` of what is ready, and after a failure none; else it writes all,
+    /// always.
     untouched_revents = 1 << 2,
     /// A poll has no way to report an error: it marks nothing, but counts the entry all the same.
     no_pollerr = 1 << 3,
@@ -40,8 +41,16 @@ enum quirk : unsigned {
 unsigned quirks() noexcept;
 void set_quirks(unsigned which) noexcept;
 
-/// How many waits there were.
+/// How many waits there were, and how many of them for a single socket.
 std::size_t waits() noexcept;
+std::size_t lone_waits() noexcept;
+
+/// The longest that a wait for a single socket was asked to take since the last call, in
+/// milliseconds.
+int longest_lone_wait() noexcept;
+
+/// The next `times` calls to send fail with this error.
+void fail_sends(int error, int times) noexcept;
 
 /// The next `times` waits fail with this error; negative: all of them.
 void fail_waits(int error, int times) noexcept;

@@ -50,11 +50,12 @@ inline std::size_t part_of(const buffer* list, std::size_t size, std::size_t ski
     return may_cut && faults::one_in(4) ? 1 : size;
 }
 
-/// The error that a whole wait fails with; 0: none.
-inline int wait_error() {
+/// The error that a whole wait fails with; 0: none. That of a single socket says nothing of it.
+inline int wait_error(std::size_t sockets) {
     if (!faults::one_in(16)) return 0;
+    if (sockets == 1 && !faults::level_triggered()) return EINTR;
     constexpr int errors[] = {EINTR, EAGAIN, ENOMEM, ECONNRESET, EPIPE, EHOSTUNREACH, EBADF};
-    return errors[faults::below(std::size(errors))];
+    return errors[faults::below(sockets == 1 ? 3 : std::size(errors))];
 }
 
 }  // namespace faulty
@@ -115,14 +116,13 @@ inline int connect_result(socket_handle handle) noexcept {
 
 inline int poll(poll_entry* entries, std::size_t count, std::chrono::nanoseconds time,
                 int& ready) noexcept {
-    if (count == 1) return ordinary::poll(entries, count, time, ready);  // a look at one socket
-    if (const int error = faulty::wait_error()) {
+    if (const int error = faulty::wait_error(count)) {
         ready = -1;
         return error;
     }
     if (faults::one_in(16)) time = std::chrono::nanoseconds::zero();  // it returns too early
     const int error = ordinary::poll(entries, count, time, ready);
-    if (error) return error;
+    if (error || count == 1) return error;
     for (std::size_t i = 0; i < count; ++i) {
         if (entries[i].revents ? faults::one_in(8) : faults::one_in(64)) {
             ready += entries[i].revents ? -1 : 1;
@@ -135,7 +135,7 @@ inline int poll(poll_entry* entries, std::size_t count, std::chrono::nanoseconds
 
 inline int select(socket_handle highest, select_set& readable, select_set& writable,
                   select_set& failed, std::chrono::nanoseconds time, int& ready) noexcept {
-    if (const int error = faulty::wait_error()) {
+    if (const int error = faulty::wait_error(2)) {
         ready = -1;
         for (select_set* set : {&readable, &writable, &failed})
             for (socket_handle each = 0; each <= highest; ++each)

@@ -15,7 +15,9 @@
 #include "console.hpp"
 
 // What there is to wait with.
+#if !defined(CONSOLE_WITHOUT_POLL)  // some consoles have one of them only
 #define CURFEW_HAS_POLL 1
+#endif
 #define CURFEW_HAS_SELECT 1
 
 namespace curfew::platform {
@@ -147,6 +149,17 @@ inline int get(socket_handle handle, int level, int name, int& value) noexcept {
     return error_of(console::getsockopt(number_of(handle), level, name, &value, &size));
 }
 
+/// Makes a new socket non-blocking; if it cannot be, it is closed again.
+inline int make_handle(int number, socket_handle& handle) noexcept {
+    const socket_handle made{number};
+    if (const int error = set(made, console::sol_socket, console::so_nbio, 1)) {
+        console::socketclose(number);
+        return error;
+    }
+    handle = made;
+    return 0;
+}
+
 /// The console's description of a list of buffers, of which the first `skip` bytes are done; never
 /// empty, which BSD systems refuse.
 struct vectors {
@@ -187,8 +200,7 @@ inline int open(family which, transport type, socket_handle& handle) noexcept {
         console::socket(which == family::v4 ? console::af_inet : 0,
                         type == transport::stream ? console::sock_stream : console::sock_dgram, 0);
     if (number < 0) return console::last_error();
-    handle = socket_handle{number};
-    return detail::set(handle, console::sol_socket, console::so_nbio, 1);
+    return detail::make_handle(number, handle);
 }
 
 inline int adopt(socket_handle handle, transport type) noexcept {
@@ -207,6 +219,7 @@ inline void reset_on_close(socket_handle handle) noexcept {
 }
 
 inline int bind(socket_handle handle, const socket_address& address) noexcept {
+    if (address.family == family::v6) return unsupported;
     const auto native = detail::to_native(address);
     return detail::error_of(console::bind(detail::number_of(handle), &native));
 }
@@ -238,8 +251,7 @@ inline int accept(socket_handle listener, socket_handle& handle) noexcept {
         number = console::accept(detail::number_of(listener), nullptr);
     } while (number < 0 && interrupted(console::last_error()));
     if (number < 0) return console::last_error();
-    handle = socket_handle{number};
-    return detail::set(handle, console::sol_socket, console::so_nbio, 1);
+    return detail::make_handle(number, handle);
 }
 
 inline std::ptrdiff_t receive(socket_handle handle, std::byte* data, std::size_t size) noexcept {

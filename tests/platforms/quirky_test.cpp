@@ -45,34 +45,85 @@ REACTOR_TEST("each quirk alone: a hundred peers reset theirs, nobody else notice
     }
 }
 
-REACTOR_TEST("what was ready before a failed wait is not taken for what is ready after it") {
-    const only these(console::failing_waits | console::untouched_revents);
+REACTOR_TEST("what was ready in the last wait is not taken for what is ready in this one") {
+    const only this_one(console::untouched_revents);
     run(kind, [&](io_context& ctx) -> task<> {
         blocking_listener listener;
+        auto [other, other_peer] = co_await test::connect(ctx, listener);
         auto [half, half_peer] = co_await test::connect(ctx, listener);
         auto [trigger, trigger_peer] = co_await test::connect(ctx, listener);
-        auto [victim, victim_peer] = co_await test::connect(ctx, listener);
-        auto reading = ctx.spawn([](tcp::socket& s) -> task<result<std::size_t>> {
+        const auto read_all = [](tcp::socket& s) -> task<result<std::size_t>> {
             std::array<char, 8> buffer;
-            co_return co_await read_exactly(s, buffer);
-        }(half));
-        auto resetting = ctx.spawn([](tcp::socket& s) -> task<result<std::size_t>> {
-            std::array<char, 8> buffer;
-            co_return co_await with_timeout(s.read_some(buffer), 10s);
-        }(victim));
-        // The next wait marks two sockets. The one goes on waiting, and before there is another
-        // wait the other has the victim's connection reset.
-        ctx.post([&one = half_peer, &other = trigger_peer] {
+            co_return co_await with_timeout(read_exactly(s, buffer), 10s);
+        };
+        auto others = ctx.spawn(read_all(other));
+        auto halves = ctx.spawn(read_all(half));
+        // The next wait marks two sockets. The one goes on waiting; the other goes, and the wait
+        // after that marks the third.
+        ctx.post([&one = half_peer, &two = trigger_peer] {
             CHECK(one.send("half") == 0);
-            CHECK(other.send("go") == 0);
+            CHECK(two.send("go") == 0);
         });
         std::array<char, 8> buffer;
         CHECK((co_await trigger.read_some(buffer)).value() == 2);
-        victim_peer.reset();
-        CHECK((co_await resetting).error() == std::errc::connection_reset);
+        CHECK(other_peer.send("are you?") == 0);
+        CHECK((co_await others).value() == 8);
         CHECK(half_peer.send("rest") == 0);
-        CHECK((co_await reading).value() == 8);
+        CHECK((co_await halves).value() == 8);
     });
+}
+
+REACTOR_TEST("the error of one is seen although others are ready all the time") {
+    const only these(console::failing_waits | console::no_pollerr);
+    run(kind, [&](io_context& ctx) -> task<> {
+        blocking_listener listener;
+        auto [busy, busy_peer] = co_await test::connect(ctx, listener);
+        auto [victim, victim_peer] = co_await test::connect(ctx, listener);
+        bool over = false;
+        auto reading = ctx.spawn([](tcp::socket& s, blocking_socket& peer, bool& end) -> task<> {
+            std::array<char, 1> one;
+            while (!end) {  // what one read leaves makes the next wait succeed
+                CHECK(peer.send("xx") == 0);
+                (co_await s.wait(readable)).value();
+                (co_await s.read_some(one)).value();
+                co_await yield();
+            }
+        }(busy, busy_peer, over));
+        ctx.post([&peer = victim_peer] { peer.reset(); });
+        std::array<char, 8> buffer;
+        CHECK((co_await with_timeout(victim.read_some(buffer), 10s)).error() ==
+              std::errc::connection_reset);
+        over = true;
+        co_await reading;
+    });
+}
+
+REACTOR_TEST("a failure that does not say why is not taken for what went wrong before") {
+    const only this_one(console::unexplained_failures);
+    run(kind, [](io_context&) -> task<> {
+        for (int i = 0; i < 40; ++i) {
+            console::last_error() = console::error::inval;
+            CHECK((co_await sleep_for(100us)).ok());
+        }
+    });
+}
+
+REACTOR_TEST("a look that is interrupted is made again") {
+    const only none(0);
+    io_context ctx(kind);
+    auto pair = ctx.block_on(test::connect(ctx));
+    auto reading = ctx.spawn([](tcp::socket& s) -> task<> {
+        std::array<char, 8> buffer;
+        (co_await s.read_some(buffer)).value();
+    }(pair.client));
+    ctx.poll();
+    ctx.block_on(
+        [](tcp::socket& s) -> task<> { (co_await write_all(s, "x")).value(); }(pair.server));
+    for (const int error : {console::error::intr, console::error::nomem}) {
+        console::fail_waits(error, error == console::error::intr ? 3 : 1);
+        ctx.poll();
+        CHECK(reading.done());
+    }
 }
 
 REACTOR_TEST("a wait without descriptors is never made") {
@@ -93,13 +144,20 @@ REACTOR_TEST("an error that no operation takes makes no spin, and stops nobody")
     }(stuck.socket, buffer));
     victim echoing;
     ctx.spawn(echo_until_error(std::move(other.socket), echoing));
+    const auto lone = console::lone_waits();
     CHECK(waits_of_an_idle_loop(ctx) < few_waits);
+
+    CHECK(console::lone_waits() > lone);  // it rests with an ear for its waker
 
     // Limits and posts come through, and so does the other connection.
     ctx.block_on([]() -> task<> {
         const auto start = clock::now();
         CHECK((co_await sleep_for(5ms)).ok());
         CHECK(clock::now() - start >= 5ms);
+        // No rest is longer than what is left until then.
+        (void)console::longest_lone_wait();
+        for (int i = 0; i < 20; ++i) CHECK((co_await sleep_for(2ms)).ok());
+        CHECK(console::longest_lone_wait() <= 2);
     }());
     std::thread peer([&] {
         for (int i = 0; i < 20; ++i) {
@@ -113,6 +171,7 @@ REACTOR_TEST("an error that no operation takes makes no spin, and stops nobody")
     peer.join();
     CHECK(echoing.rounds == 20);
     CHECK_FALSE(echoing.end);
+    CHECK(waits_of_an_idle_loop(ctx) < few_waits);  // with nothing left in the waker
 
     // The one with the error is none the worse for it.
     CHECK_FALSE(reading.done());
@@ -123,40 +182,65 @@ REACTOR_TEST("an error that no operation takes makes no spin, and stops nobody")
               .value() == 5);
 }
 
-REACTOR_TEST("a loop without memory tries again, and does not spin") {
+REACTOR_TEST(
+    "waits that always fail, for a reason that is nobody's, make no spin and stop nobody") {
     const only none(0);
-    io_context ctx(kind);
-    auto pair = ctx.block_on(test::connect(ctx));
-    victim echoing;
-    ctx.spawn(echo_until_error(std::move(pair.server), echoing));
-    for (const int error : {console::error::nomem, console::error::nobufs, console::error::again}) {
-        console::fail_waits(error, -1);
-        CHECK(waits_of_an_idle_loop(ctx) < 2 * few_waits);
-        console::fail_waits(error, 5);
-        ctx.block_on([](tcp::socket& client) -> task<> {
-            std::array<char, 8> buffer;
-            (co_await write_all(client, "are you?")).value();
-            CHECK((co_await with_timeout(read_exactly(client, buffer), 10s)).value() == 8);
-        }(pair.client));
-    }
-    CHECK(echoing.rounds == 3);
-    CHECK_FALSE(echoing.end);
-}
-
-REACTOR_TEST("failures that are nobody's, or that nobody knows, are survived") {
-    const only none(0);
-    for (const int error : {console::error::badf, console::error::notsock, console::error::intr,
-                            console::error::hostunreach, console::error::notconn, 4711}) {
+    for (const int error : {console::error::nomem, console::error::nobufs, console::error::again,
+                            console::error::badf, console::error::notsock, console::error::intr,
+                            console::error::hostunreach, console::error::notconn, 4711, 0}) {
         CAPTURE(error);
-        run(kind, [&](io_context& ctx) -> task<> {
-            auto [client, server] = co_await test::connect(ctx);
-            console::fail_waits(error, 3);
+        io_context ctx(kind);
+        auto pair = ctx.block_on(test::connect(ctx));
+        victim echoing;
+        ctx.spawn(echo_until_error(std::move(pair.server), echoing));
+        auto echo = [](tcp::socket& client) -> task<> {
             std::array<char, 8> buffer;
             CHECK((co_await with_timeout(client.read_some(buffer), 5ms)).error() ==
                   errc::timed_out);
-            (co_await write_all(server, "are you?")).value();
+            (co_await write_all(client, "are you?")).value();
             CHECK((co_await with_timeout(read_exactly(client, buffer), 10s)).value() == 8);
-        });
+        };
+        console::fail_waits(error, -1);
+        CHECK(waits_of_an_idle_loop(ctx) < 2 * few_waits);
+        ctx.block_on(echo(pair.client));
+        console::fail_waits(error, 5);
+        ctx.block_on(echo(pair.client));
+        console::fail_waits(0, 0);
+        CHECK(echoing.rounds == 2);
+        CHECK_FALSE(echoing.end);
+    }
+}
+
+REACTOR_TEST("a wait for readiness is not told of failures that are nobody's") {
+    const only none(0);
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        for (const int error :
+             {console::error::nomem, console::error::nobufs, console::error::again,
+              console::error::badf, console::error::notsock, console::error::intr, 0}) {
+            CAPTURE(error);
+            console::fail_waits(error, 5);
+            CHECK((co_await with_timeout(client.wait(readable), 40ms)).error() == errc::timed_out);
+            console::fail_waits(error, 5);
+            (co_await write_all(server, "x")).value();
+            CHECK((co_await with_timeout(client.wait(readable), 10s)).ok());
+            std::array<char, 8> buffer;
+            CHECK((co_await client.read_some(buffer)).value() == 1);
+        }
+        console::fail_waits(0, 0);
+    });
+}
+
+TEST_CASE("a signal that cannot be sent at once is sent all the same") {
+    platform::waker waker;
+    for (const int error : {console::error::nobufs, console::error::nomem, console::error::intr}) {
+        console::fail_sends(error, 3);
+        waker.signal();
+        int ready = 0;
+        const only none(0);
+        detail::wait_for_one(waker.handle(), readiness::readable, 10s, ready);
+        CHECK(ready == 1);
+        waker.drain();
     }
 }
 

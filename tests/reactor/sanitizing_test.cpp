@@ -28,7 +28,7 @@ REACTOR_TEST("a descriptor closed behind the library's back fails only its own o
             co_return co_await read_exactly(s, b);
         }(other, other_buffer));
         co_await yield();
-        // A second descriptor keeps the number from being used again, and the connection open.
+        // By a second descriptor the connection stays open.
         const int copy = ::dup(descriptor_of(socket.native_handle()));
         ctx.post([fd = descriptor_of(socket.native_handle())] { ::close(fd); });
         auto [ec, n] = co_await with_timeout(socket.read_some(buffer), 50ms);
@@ -42,6 +42,36 @@ REACTOR_TEST("a descriptor closed behind the library's back fails only its own o
               std::errc::bad_file_descriptor);
         CHECK(other_peer.send("all well") == 0);
         CHECK((co_await others).value() == 8);
+        ::close(copy);
+    });
+}
+
+REACTOR_TEST(
+    "a descriptor closed behind the library's back, and a copy of it, leave nothing dangling") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        blocking_listener listener;
+        auto [doomed, peer] = co_await test::connect(ctx, listener);
+        std::array<char, 8> buffer;
+        CHECK((co_await with_timeout(doomed.read_some(buffer), 1ms)).error() == errc::timed_out);
+        const int copy = ::dup(descriptor_of(doomed.native_handle()));
+        ::close(descriptor_of(doomed.native_handle()));
+        doomed = tcp::socket();
+        // epoll goes on reporting events of the copy, for a socket that is no more.
+        CHECK(peer.send("hello") == 0);
+        CHECK((co_await sleep_for(2ms)).ok());
+        ::close(copy);
+    });
+}
+
+REACTOR_TEST("a wait for readiness on a descriptor that is none says so") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        const int descriptor = descriptor_of(client.native_handle());
+        const int copy = ::dup(descriptor);
+        ::close(descriptor);
+        CHECK((co_await with_timeout(client.wait(readable), 50ms)).error() ==
+              std::errc::bad_file_descriptor);
+        ::dup2(copy, descriptor);  // so that closing the socket closes what is its own
         ::close(copy);
     });
 }

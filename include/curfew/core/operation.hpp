@@ -80,6 +80,8 @@ struct socket_state {
     /// The reactor's word that it will look at `reader` and `writer` whenever the socket may be
     /// ready, until the handle is gone: operations that have to wait need no `start`.
     bool watched = false;
+    /// The system may still refer to this record: it is freed with the context, not before.
+    bool haunted = false;
 
     std::uint32_t slot = 0;  // the reactor's own; zero in a new socket
 

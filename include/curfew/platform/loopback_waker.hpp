@@ -20,11 +20,17 @@ public:
     int error() const noexcept { return error_; }
     socket_handle handle() const noexcept { return handle_; }
 
-    /// From any thread. A datagram that is dropped since the buffer is full is not missed: whoever
-    /// reads is awake then.
+    /// From any thread. A datagram that finds the buffer full is not missed: whoever reads is awake
+    /// then. Any other failure would lose the signal, so it is tried again, for a tenth of a
+    /// second.
     void signal() noexcept {
         const std::byte one{1};
-        while (platform::interrupted(static_cast<int>(-platform::send(handle_, &one, 1)))) {}
+        for (int tries = 0; tries < 100; ++tries) {
+            const auto n = platform::send(handle_, &one, 1);
+            if (n > 0 || platform::would_block(static_cast<int>(-n))) return;
+            if (!platform::interrupted(static_cast<int>(-n)))
+                platform::pause(std::chrono::milliseconds(1));
+        }
     }
 
     void drain() noexcept {

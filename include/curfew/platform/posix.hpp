@@ -14,6 +14,7 @@
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -29,7 +30,6 @@
 #define CURFEW_HAS_EPOLL 1
 #include <sys/eventfd.h>
 #endif
-#include <time.h>
 
 #include "../config.hpp"
 #include "types.hpp"

@@ -100,19 +100,40 @@ inline bool attempt_accept(operation& op) noexcept {
     }
 }
 
-/// Looks whether the socket is ready, without doing anything. A look that fails because of the
-/// socket counts as one that succeeds: the operation that follows will tell.
+/// A look at a single socket has failed: is that the socket's doing, or nobody's?
+CURFEW_COLD inline bool after_failed_look(operation& op, int error) noexcept {
+    const socket_state& socket = *op.socket;
+    if (error == platform::too_many_descriptors) return failed(op, outcome::system, error);
+    switch (meaning_of(error)) {
+    case wait_failure::of_a_socket:
+        return completed(op, outcome::success);  // the operation that follows will tell
+    case wait_failure::bad_descriptor:
+        if (!platform::is_closed(socket.handle)) break;
+        return failed(op, outcome::system, error);
+    case wait_failure::of_the_loop:
+        return failed(op, outcome::system, error);
+    case wait_failure::interrupted:
+    case wait_failure::out_of_resources:
+        // One that is watched may have had its event already.
+        if (socket.watched) return failed(op, outcome::system, error);
+        break;
+    }
+    op.socket->set_dry(op.interest);
+    return false;
+}
+
+/// Looks whether the socket is ready, without doing anything.
 inline bool attempt_wait(operation& op) noexcept {
-    bool ready = false;
-    int error;
-    do {
+    int ready = 0;
+    int error = 0;
+    for (int tries = 0; tries < 8; ++tries) {
         error =
             wait_for_one(op.socket->handle, op.interest, std::chrono::nanoseconds::zero(), ready);
-    } while (platform::interrupted(error));
-    if (ready) return completed(op, outcome::success);
-    if (error)
-        return meaning_of(error) == wait_failure::of_a_socket ? completed(op, outcome::success)
-                                                              : failed(op, outcome::system, error);
+        // Interrupted, or failed without a reason: once more.
+        if (ready >= 0 || (error && !platform::interrupted(error))) break;
+    }
+    if (ready > 0) return completed(op, outcome::success);
+    if (ready < 0) return after_failed_look(op, error);
     op.socket->set_dry(op.interest);
     return false;
 }

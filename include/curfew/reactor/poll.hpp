@@ -22,7 +22,7 @@ public:
 
     int wait(std::chrono::nanoseconds time, completions& done) noexcept override {
         return sanitized_wait(
-            time, done, after_failure::marks_count,
+            time, done,
             [&](std::chrono::nanoseconds limit, int& ready) {
                 for (platform::poll_entry& each : entries_) each.revents = 0;
                 return platform::poll(entries_.data(), entries_.size(), limit, ready);

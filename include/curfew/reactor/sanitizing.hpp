@@ -5,18 +5,20 @@
 // for every platform, because it costs nothing where it is not needed:
 //
 // 1. What a call is to fill in is cleared before it, and so is the last error: some systems leave
-//    the former as it was when they fail, or fail without setting the latter.
+//    the former as it was, or fail without setting the latter.
 // 2. A failure that speaks of a socket (reset, aborted, timed out, refused, unreachable, ...)
 // counts
-//    as success. So does one that nobody knows: at worst, everyone is tried again and again, at
-//    the pace of rule 6. Whoever is marked is looked at; if nobody is, or if marks mean
-//    nothing after a failure, everyone is. Operations never block, so the one with the error
-//    reports it as its own, and the others have nothing to do.
-// 3. The same holds if a call succeeds and counts more than it marks.
+//    as success: everyone may be ready. Operations never block, so the one with the error reports
+//    it as its own, and the others have nothing to do. Marks mean nothing after a failure: systems
+//    that have no mark for an error mark all but the one that matters.
+// 3. A failure that nobody knows, lack of memory, interruptions that do not end, and a success that
+//    counts more than it marks are treated alike: at worst everyone is tried again and again, at
+//    the pace of rule 6.
 // 4. A descriptor that is none: those whose it is get the error, the others go on.
-// 5. A wait that was interrupted becomes a look, which does not wait: what is ready by now must be
-//    known before the loop turns to its deadlines. Out of memory is nobody's error, and as good as
-//    one that nobody knows. Only what says that the call itself is wrong is the loop's own failure.
+// 5. After a wait that was interrupted there is a look, which does not wait: what is ready by now
+// must
+//    be known before the loop turns to its deadlines. Only what says that the call itself is wrong
+//    is the loop's own failure.
 // 6. Failures that lead nowhere, again and again, must not turn the loop into a spin: it rests
 //    between them, for longer and longer, listening to its waker alone.
 //
@@ -47,50 +49,31 @@ protected:
         bool writable = false;
         bool invalid = false;  // the descriptor is none
     };
-    enum class after_failure : bool { marks_count, marks_mean_nothing };
 
     /// One wait by the rule above. `ask(time, ready)` makes the call: it returns the error number
     /// and leaves the call's total in `ready`, negative if it failed. `waker_marks()` and
     /// `marks_of(socket)` tell what it has marked.
     template <class Ask, class WakerMarks, class MarksOf>
-    int sanitized_wait(std::chrono::nanoseconds time, completions& done, after_failure trust,
-                       Ask ask, WakerMarks waker_marks, MarksOf marks_of) noexcept {
+    int sanitized_wait(std::chrono::nanoseconds time, completions& done, Ask ask,
+                       WakerMarks waker_marks, MarksOf marks_of) noexcept {
         if (rest_.count() > 0 && time.count() > 0) [[unlikely]] {
             rest(std::min(time, rest_));
             time = std::chrono::nanoseconds::zero();
         }
         int ready = 0;
-        int error = 0;
-        for (int interruptions = 0; interruptions < 8; ++interruptions) {
+        platform::clear_last_error();
+        int error = ask(time, ready);
+        if (platform::interrupted(error)) [[unlikely]] {
             platform::clear_last_error();
-            error = ask(time, ready);
-            if (!platform::interrupted(error)) [[likely]]
-                break;
-            time = std::chrono::nanoseconds::zero();
+            error = ask(std::chrono::nanoseconds::zero(), ready);
         }
-        if (!error && ready >= 0) [[likely]] {
-            if (waker_marks().invalid) return platform::bad_descriptor;
-            if (deliver(ready, done, waker_marks, marks_of) < ready) [[unlikely]]
-                return try_everyone(done);
-            rest_ = {};
-            return 0;
-        }
-        switch (meaning_of(error)) {
-        case wait_failure::interrupted:
-            return 0;
-        case wait_failure::out_of_resources:
-            return try_everyone(done);
-        case wait_failure::bad_descriptor:
-            return end_closed(error, done);
-        case wait_failure::of_the_loop:
-            return error;
-        case wait_failure::of_a_socket:
-            break;
-        }
-        if (trust == after_failure::marks_mean_nothing) return try_everyone(done);
-        const auto before = outstanding();
-        if (deliver(-1, done, waker_marks, marks_of) == 0) return try_everyone(done);
-        note_progress(before);
+        if (error || ready < 0) [[unlikely]]
+            return after_failure(error, done);
+        if (waker_marks().invalid) return platform::bad_descriptor;
+        const int found = deliver(ready, done, waker_marks, marks_of);
+        if (found < ready) [[unlikely]]
+            try_everyone(done);
+        if (found > 0 || ready == 0) rest_ = {};
         return 0;
     }
 
@@ -114,17 +97,14 @@ protected:
 private:
     static constexpr std::chrono::nanoseconds longest_rest = std::chrono::milliseconds(16);
 
-    /// Looks at what is marked, until `most` marks have been found; returns how many were.
+    /// Looks at what is marked, until all of `ready` marks have been found; returns how many were.
     template <class WakerMarks, class MarksOf>
-    int deliver(int most, completions& done, WakerMarks waker_marks, MarksOf marks_of) noexcept {
-        int found = 0;
-        if (const marks on = waker_marks(); on.count && most != 0) {
-            found += on.count;
-            waker_.drain();
-        }
+    int deliver(int ready, completions& done, WakerMarks waker_marks, MarksOf marks_of) noexcept {
+        int found = waker_marks().count;
+        if (found) waker_.drain();
         // From the back: one that is no longer wanted is replaced by the last one, which has been
         // looked at already.
-        for (std::size_t i = sockets_.size(); found != most && i-- > 0;) {
+        for (std::size_t i = sockets_.size(); found < ready && i-- > 0;) {
             socket_state& socket = *sockets_[i];
             const marks on = marks_of(socket);
             if (!on.count) continue;
@@ -140,8 +120,21 @@ private:
         return found;
     }
 
+    /// The whole wait has failed: `error` is the system's number, 0 if it did not give one. Returns
+    /// it if it is the loop's own.
+    CURFEW_COLD int after_failure(int error, completions& done) noexcept {
+        const wait_failure meaning = meaning_of(error);
+        if (meaning == wait_failure::of_the_loop) return error;
+        if (meaning == wait_failure::bad_descriptor) {
+            if (end_closed(error, done)) return 0;
+            if (platform::is_closed(waker_.handle())) return error;
+        }
+        try_everyone(done);
+        return 0;
+    }
+
     /// Somebody may be ready, and nobody knows who.
-    CURFEW_COLD int try_everyone(completions& done) noexcept {
+    CURFEW_COLD void try_everyone(completions& done) noexcept {
         const auto before = outstanding();
         waker_.drain();
         for (std::size_t i = sockets_.size(); i-- > 0;) {
@@ -150,12 +143,14 @@ private:
             on_writable(socket, done);
             unwatch(socket);
         }
-        note_progress(before);
-        return 0;
+        if (outstanding() == before)
+            rest_longer();
+        else
+            rest_ = {};
     }
 
-    /// Some descriptor is none, and nobody knows whose.
-    CURFEW_COLD int end_closed(int error, completions& done) noexcept {
+    /// Some descriptor is none: ends what is pending on those that are. False: none is.
+    bool end_closed(int error, completions& done) noexcept {
         bool found = false;
         for (std::size_t i = sockets_.size(); i-- > 0;) {
             socket_state& socket = *sockets_[i];
@@ -163,8 +158,7 @@ private:
             found = true;
             on_bad_descriptor(socket, error, done);
         }
-        if (found) return 0;
-        return platform::is_closed(waker_.handle()) ? error : try_everyone(done);
+        return found;
     }
 
     /// How many operations are parked, and how many bytes they have moved: what changes when a
@@ -178,13 +172,6 @@ private:
         return {count, bytes};
     }
 
-    void note_progress(const std::pair<std::size_t, std::size_t>& before) noexcept {
-        if (outstanding() == before)
-            rest_longer();
-        else
-            rest_ = {};
-    }
-
     void rest_longer() noexcept {
         rest_ = std::clamp<std::chrono::nanoseconds>(2 * rest_, std::chrono::milliseconds(1),
                                                      longest_rest);
@@ -192,9 +179,9 @@ private:
 
     /// Waits for the waker alone.
     CURFEW_COLD void rest(std::chrono::nanoseconds time) noexcept {
-        bool woken = false;
-        const int error = wait_for_one(waker_.handle(), readiness::readable, time, woken);
-        if (error && !platform::interrupted(error)) platform::pause(time);
+        int ready = 0;
+        wait_for_one(waker_.handle(), readiness::readable, time, ready);
+        if (ready < 0) platform::pause(time);
     }
 
     std::chrono::nanoseconds rest_{};  // before the next wait, after failures that led nowhere

@@ -37,7 +37,7 @@ public:
             return {reads + writes + fails, reads || fails, writes || fails};
         };
         return sanitized_wait(
-            time, done, after_failure::marks_mean_nothing,
+            time, done,
             [&](std::chrono::nanoseconds limit, int& ready) {
                 readable = readable_;
                 writable = writable_;

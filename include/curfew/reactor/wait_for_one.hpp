@@ -11,26 +11,28 @@
 
 namespace curfew::detail {
 
-/// Waits up to `time` until the socket is `ready`. Returns the system's error number.
+/// Waits up to `time` until the socket is ready: `ready` is positive then, and negative if the call
+/// failed. Returns the system's error number, which may be 0 all the same.
 inline int wait_for_one(platform::socket_handle handle, readiness what,
-                        std::chrono::nanoseconds time, bool& ready) noexcept {
-    int count = 0;
+                        std::chrono::nanoseconds time, int& ready) noexcept {
     platform::clear_last_error();
 #if defined(CURFEW_HAS_POLL)
     const int reads = what & readiness::readable ? platform::poll_in : 0;
     const int writes = what & readiness::writable ? platform::poll_out : 0;
     platform::poll_entry entry{handle, static_cast<short>(reads | writes), 0};
-    const int error = platform::poll(&entry, 1, time, count);
+    const int error = platform::poll(&entry, 1, time, ready);
+    if (error || !(entry.revents & platform::poll_invalid)) return error;
+    ready = -1;
+    return platform::bad_descriptor;
 #else
-    platform::select_set readable, writable, failed;
+    ready = -1;
     if (!platform::select_set::can_hold(handle)) return platform::too_many_descriptors;
+    platform::select_set readable, writable, failed;
     if (what & readiness::readable) readable.add(handle);
     if (what & readiness::writable) writable.add(handle);
     failed.add(handle);
-    const int error = platform::select(handle, readable, writable, failed, time, count);
+    return platform::select(handle, readable, writable, failed, time, ready);
 #endif
-    ready = count > 0;
-    return error;
 }
 
 }  // namespace curfew::detail
