@@ -19,6 +19,8 @@
 #define CURFEW_HAS_POLL 1
 #endif
 #define CURFEW_HAS_SELECT 1
+// There is no pipe to wake a wait with.
+#define CURFEW_LOOPBACK_WAKER 1
 
 namespace curfew::platform {
 
@@ -444,10 +446,3 @@ inline int select(socket_handle highest, select_set& readable, select_set& writa
 }
 
 }  // namespace curfew::platform
-
-// There is no pipe to wake a wait with.
-#include <curfew/platform/loopback_waker.hpp>
-
-namespace curfew::platform {
-using waker = loopback_waker;
-}

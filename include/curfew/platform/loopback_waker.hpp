@@ -1,5 +1,6 @@
 // A waker for platforms without pipes and event counters: a UDP socket that sends to itself over
-// loopback. A platform header includes it at its end; it uses nothing but that header's functions.
+// loopback. A platform header that defines CURFEW_LOOPBACK_WAKER gets it; it uses nothing but that
+// header's functions.
 #pragma once
 
 #include "platform.hpp"
@@ -57,5 +58,9 @@ private:
     socket_handle handle_ = invalid_socket;
     int error_ = 0;
 };
+
+#if defined(CURFEW_LOOPBACK_WAKER)
+using waker = loopback_waker;
+#endif
 
 }  // namespace curfew::platform

@@ -9,3 +9,7 @@
 #else
 #include "posix.hpp"
 #endif
+
+#if defined(CURFEW_LOOPBACK_WAKER)  // the platform header has no waker of its own
+#include "loopback_waker.hpp"
+#endif
