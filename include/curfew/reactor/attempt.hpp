@@ -122,6 +122,19 @@ CURFEW_COLD inline bool after_failed_look(operation& op, int error) noexcept {
     return false;
 }
 
+/// What precedes a connect: a descriptor, and a look whether it is connected already. (Asked first:
+/// Linux answers the first connect after a pending one with success.) True: the operation is
+/// complete, as it cannot begin.
+inline bool open_to_connect(operation& op) noexcept {
+    socket_state& socket = *op.socket;
+    if (!socket.is_open()) {
+        const int error = platform::open(op.address->family, socket.type, socket.handle);
+        return error && completed(op, outcome::system, error);
+    }
+    return platform::remote_address(socket.handle).family != platform::family::unspecified &&
+           completed(op, outcome::system, platform::already_connected);
+}
+
 /// Looks whether the socket is ready, without doing anything.
 inline bool attempt_wait(operation& op) noexcept {
     int ready = 0;

@@ -104,14 +104,7 @@ private:
     /// True: the operation is complete.
     bool begin_connect(operation& op) noexcept {
         socket_state& socket = *op.socket;
-        if (!socket.is_open()) {
-            if (const int error = platform::open(op.address->family, socket.type, socket.handle))
-                return completed(op, outcome::system, error);
-        } else if (platform::remote_address(socket.handle).family !=
-                   platform::family::unspecified) {
-            // Asked first: Linux answers the first connect after a pending one with success.
-            return completed(op, outcome::system, platform::already_connected);
-        }
+        if (open_to_connect(op)) return true;
         const int error = platform::connect(socket.handle, *op.address);
         if (platform::connect_pending(error)) {
             socket.worth_trying = 0;
