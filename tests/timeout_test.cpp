@@ -189,7 +189,8 @@ REACTOR_TEST("a task under a zero limit runs until it would have to wait") {
             }
         };
         CHECK((co_await with_timeout(reader(), 0s)).error() == errc::timed_out);
-        CHECK(seen == "ab");
+        CHECK(seen ==
+              (kind == reactor_kind::io_uring ? "a" : "ab"));  // each waits for its completion
     });
 }
 

@@ -23,10 +23,10 @@ trap 'fail "line $LINENO: $BASH_COMMAND"' ERR
 # on_each_reactor FUNCTION: calls it with CURFEW_REACTOR set to each reactor that the program has.
 on_each_reactor() {
     local tested=0
-    for CURFEW_REACTOR in epoll poll select; do
+    for CURFEW_REACTOR in io_uring epoll poll select; do
         export CURFEW_REACTOR
         # Reactors are made before anything else happens, so a wrong address is enough to try one.
-        if grep -q 'not supported' <("$program" "${probe[@]}" 2>&1); then continue; fi
+        if grep -q "reactor '$CURFEW_REACTOR'" <("$program" "${probe[@]}" 2>&1); then continue; fi
         "$1"
         tested=$((tested + 1))
         echo "$1 on $CURFEW_REACTOR: good"

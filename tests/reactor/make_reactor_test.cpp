@@ -16,7 +16,7 @@ TEST_CASE("every kind has a name that leads back to it") {
 }
 
 TEST_CASE("a context has the reactor that it was asked for") {
-    for (const auto kind : detail::preferred_reactors) {
+    for (const auto kind : test::reactors()) {
         io_context ctx(kind);
         CHECK(ctx.name() == to_string(kind));
     }

@@ -23,6 +23,11 @@ void until_readable(int fd) {
     ::poll(&entry, 1, 10'000);
 }
 
+/// The same where an operation is pending: a proactor has taken what made it readable.
+void until_readable(int fd, reactor_kind kind) {
+    if (kind != reactor_kind::io_uring) until_readable(fd);
+}
+
 }  // namespace
 
 REACTOR_TEST("a short read followed by the end of the stream: the end is not missed") {
@@ -207,11 +212,12 @@ REACTOR_TEST("a stale descriptor number that a new socket reuses gets only its o
             co_await yield();
             // An event for the old socket is on its way when it is closed and its number reused.
             CHECK(peer.send("for the old one") == 0);
-            until_readable(number);
+            until_readable(number, kind);
             socket.close();
             auto [fresh, fresh_peer] = co_await test::connect(ctx, listener);
             CHECK(descriptor_of(fresh.native_handle()) == number);
-            CHECK((co_await doomed).error() == errc::closed);
+            auto [ec, n] = co_await doomed;
+            CHECK((ec == errc::closed || (kind == reactor_kind::io_uring && n == 15)));
             CHECK((co_await with_timeout(fresh.read_some(buffer), 1ms)).error() == errc::timed_out);
             CHECK(fresh_peer.send("new") == 0);
             CHECK((co_await with_timeout(fresh.read_some(buffer), 5s)).value() == 3);
@@ -296,9 +302,9 @@ REACTOR_TEST("an acceptor may go between the completion of its accept and its re
         }(*acceptor, accepted));
         co_await yield();
         auto peer = blocking_connect(endpoint);
-        until_readable(descriptor_of(acceptor->native_handle()));
+        until_readable(descriptor_of(acceptor->native_handle()), kind);
         (co_await write_all(server, "go")).value();
-        until_readable(descriptor_of(client.native_handle()));
+        until_readable(descriptor_of(client.native_handle()), kind);
         co_await destroyer;
         co_await accepting;
         (void)accepted;  // whoever came first; what counts is that nothing dangles

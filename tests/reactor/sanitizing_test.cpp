@@ -34,6 +34,9 @@ REACTOR_TEST("a descriptor closed behind the library's back fails only its own o
         auto [ec, n] = co_await with_timeout(socket.read_some(buffer), 50ms);
         if (kind == reactor_kind::epoll) {
             CHECK(ec == errc::timed_out);  // the system forgets such descriptors, and says nothing
+        } else if (kind == reactor_kind::io_uring) {
+            // A request that the kernel has taken has nothing to do with the number any more.
+            CHECK((ec == errc::timed_out || ec == std::errc::bad_file_descriptor));
         } else {
             CHECK(ec == std::errc::bad_file_descriptor);
             CHECK((co_await socket.read_some(buffer)).error() == std::errc::bad_file_descriptor);

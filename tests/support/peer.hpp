@@ -22,6 +22,15 @@
 
 namespace test {
 
+/// Repeats a call that was interrupted: by a signal, or by the kernel, which lets io_uring's work
+/// be done in a thread that is blocked elsewhere.
+template <class Call>
+auto repeated(Call call) {
+    auto n = call();
+    while (n < 0 && errno == EINTR) n = call();
+    return n;
+}
+
 /// A blocking descriptor that gives up after ten seconds, so that a broken test ends.
 class blocking_socket {
 public:
@@ -53,7 +62,8 @@ public:
     /// Sends all; the error number, 0 if all went.
     int send(std::string_view bytes) {
         while (!bytes.empty()) {
-            const auto n = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+            const auto n =
+                repeated([&] { return ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL); });
             if (n < 0) return errno;
             bytes.remove_prefix(static_cast<std::size_t>(n));
         }
@@ -68,7 +78,7 @@ public:
     received receive(std::size_t most = 4096) {
         received got;
         got.bytes.resize(most);
-        const auto n = ::recv(fd_, got.bytes.data(), most, 0);
+        const auto n = repeated([&] { return ::recv(fd_, got.bytes.data(), most, 0); });
         got.error = n < 0 ? errno : 0;
         got.bytes.resize(n < 0 ? 0 : static_cast<std::size_t>(n));
         return got;
@@ -115,7 +125,9 @@ public:
     }
 
     int fd() const { return socket_.fd(); }
-    blocking_socket accept() { return blocking_socket(::accept(socket_.fd(), nullptr, nullptr)); }
+    blocking_socket accept() {
+        return blocking_socket(repeated([&] { return ::accept(fd(), nullptr, nullptr); }));
+    }
     void close() { socket_.close(); }
 
 private:
@@ -123,11 +135,11 @@ private:
 };
 
 inline blocking_socket blocking_connect(const curfew::ip::endpoint& to) {
-    blocking_socket socket(::socket(AF_INET, SOCK_STREAM, 0));
+    const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
     const auto address = loopback(to.port());
-    REQUIRE(::connect(socket.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address) ==
-            0);
-    return socket;
+    // Without a time limit as yet: then the system itself goes on after an interruption.
+    REQUIRE(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+    return blocking_socket(fd);
 }
 
 /// A loopback port that nobody listens on.

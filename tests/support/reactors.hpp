@@ -11,12 +11,14 @@
 
 namespace test {
 
-/// The reactors of this build, or the one that CURFEW_TEST_REACTOR names.
+/// The reactors of this build that the system permits, or the one that CURFEW_TEST_REACTOR names.
 inline std::vector<curfew::reactor_kind> reactors() {
     std::vector<curfew::reactor_kind> kinds;
     const char* only = std::getenv("CURFEW_TEST_REACTOR");
     for (const auto kind : curfew::detail::preferred_reactors)
-        if (!only || curfew::to_string(kind) == std::string_view(only)) kinds.push_back(kind);
+        if (only ? curfew::to_string(kind) == std::string_view(only)
+                 : curfew::detail::make_reactor(kind).made != nullptr)
+            kinds.push_back(kind);
     return kinds;
 }
 

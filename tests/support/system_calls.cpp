@@ -43,4 +43,6 @@ WRAP(int, epoll_pwait2,
      (int fd, epoll_event* events, int size, const timespec* time, const sigset_t* mask),
      (fd, events, size, time, mask))
 WRAP(int, epoll_ctl, (int fd, int op, int other, epoll_event* event), (fd, op, other, event))
+WRAP(long, syscall, (long number, long a, long b, long c, long d, long e, long f),
+     (number, a, b, c, d, e, f))
 #endif

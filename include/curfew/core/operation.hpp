@@ -109,7 +109,7 @@ struct operation : detail::suspension {
     // Not set where they do not matter:
     platform::socket_address* address;  // connect, receive_from, send_to; may be null
     platform::socket_handle accepted;   // accept, with success
-    int error;                          // with outcome::system
+    int error;                          // with outcome::system; the reactor's own while pending
     operation_kind kind;
     readiness interest;
     bool exact = false;  // read or write: go on until the buffers are full or empty

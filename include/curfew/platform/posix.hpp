@@ -28,6 +28,9 @@
 #define CURFEW_HAS_SELECT 1
 #if defined(__linux__) && !defined(CURFEW_POSIX_ONLY)
 #define CURFEW_HAS_EPOLL 1
+#if __has_include(<linux/io_uring.h>)
+#define CURFEW_HAS_IO_URING 1
+#endif
 #include <sys/eventfd.h>
 #endif
 

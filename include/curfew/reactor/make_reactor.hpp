@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "epoll.hpp"
+#include "io_uring.hpp"
 #include "poll.hpp"
 #include "reactor.hpp"
 #include "select.hpp"
@@ -65,6 +66,10 @@ inline made_reactor make_reactor(reactor_kind kind) {
     case reactor_kind::epoll:
         return make<epoll_reactor>();
 #endif
+#if defined(CURFEW_HAS_IO_URING)
+    case reactor_kind::io_uring:
+        return make<io_uring_reactor>();
+#endif
     default:
         return {nullptr, platform::unsupported};
     }
@@ -72,8 +77,11 @@ inline made_reactor make_reactor(reactor_kind kind) {
 
 /// The best of the platform, first one first.
 inline constexpr std::array preferred_reactors {
+#if defined(CURFEW_HAS_IO_URING)
+    reactor_kind::io_uring,
+#endif
 #if defined(CURFEW_HAS_EPOLL)
-    reactor_kind::epoll,
+        reactor_kind::epoll,
 #endif
 #if defined(CURFEW_HAS_POLL)
         reactor_kind::poll,

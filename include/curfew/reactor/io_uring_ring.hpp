@@ -1,0 +1,214 @@
+// The raw ring of io_uring: its system calls, and the two queues in memory that the kernel shares.
+// What is done with it is in io_uring.hpp.
+//
+// Kernel facts are from io_uring_setup(2), io_uring_enter(2) and io_uring_register(2), unless it
+// says otherwise.
+#pragma once
+
+#include "../platform/platform.hpp"
+
+#if defined(CURFEW_HAS_IO_URING)
+
+#include <linux/io_uring.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <atomic>
+#include <new>
+
+namespace curfew::detail {
+
+// What came with Linux 5.18 and 5.19, and may be missing in the headers a program is built with. A
+// kernel that accepts the set-up flags has the rest.
+inline constexpr unsigned ring_submit_all = 1u << 7;            // IORING_SETUP_SUBMIT_ALL
+inline constexpr unsigned ring_coop_taskrun = 1u << 8;          // IORING_SETUP_COOP_TASKRUN
+inline constexpr unsigned ring_taskrun_flag = 1u << 9;          // IORING_SETUP_TASKRUN_FLAG
+inline constexpr unsigned ring_work_is_due = 1u << 2;           // IORING_SQ_TASKRUN
+inline constexpr std::uint16_t ring_poll_first = 1u << 0;       // IORING_RECVSEND_POLL_FIRST
+inline constexpr std::uint32_t ring_socket_nonempty = 1u << 2;  // IORING_CQE_F_SOCK_NONEMPTY
+
+class ring {
+public:
+    /// Room for `entries` submissions at a time, and for many more completions, since each of them
+    /// that finds no room costs the kernel an allocation (it is not lost).
+    explicit ring(unsigned entries) noexcept { error_ = open(entries); }
+
+    ring(const ring&) = delete;
+    ring& operator=(const ring&) = delete;
+
+    /// The kernel lets go of what is still in flight some time later: nothing may be.
+    ~ring() {
+        if (queues_.start) ::munmap(queues_.start, queues_.size);
+        if (entries_.start) ::munmap(entries_.start, entries_.size);
+        if (handle_ >= 0) platform::close(handle_);
+    }
+
+    /// Why it could not be made, or lacks what is needed (the system's error number); 0 if it was.
+    int error() const noexcept { return error_; }
+
+    /// Whether the kernel is 5.19 or later.
+    bool is_recent() const noexcept { return is_recent_; }
+
+    /// An entry to fill in, all zero; null if the queue is full.
+    io_uring_sqe* next_entry() noexcept {
+        if (unsubmitted() > mask_) return nullptr;
+        return ::new (&submissions_[tail_++ & mask_]) io_uring_sqe{};
+    }
+
+    /// Entries that the kernel has not taken yet.
+    unsigned unsubmitted() const noexcept { return tail_ - load(submission_head_); }
+
+    /// Hands the entries to the kernel (as many as it takes: it may be short of memory), lets it do
+    /// what is due, and waits up to `time` until there is a completion. Returns the system's error
+    /// number; what was not taken stays queued.
+    int enter(std::chrono::nanoseconds time) noexcept {
+        store(submission_tail_, tail_);
+        unsigned flags = IORING_ENTER_GETEVENTS;
+        __kernel_timespec limit;
+        io_uring_getevents_arg more{};
+        const void* argument = nullptr;
+        std::size_t size = 0;
+        if (time.count() > 0 && time != platform::forever) {
+            const auto native = platform::detail::to_timespec(platform::detail::bounded(time));
+            limit = {native.tv_sec, native.tv_nsec};
+            more.ts = reinterpret_cast<std::uintptr_t>(&limit);
+            flags |= IORING_ENTER_EXT_ARG;
+            argument = &more;
+            size = sizeof more;
+        }
+        const unsigned least = time.count() > 0 && !has_completions() ? 1 : 0;
+        const auto taken =
+            ::syscall(__NR_io_uring_enter, handle_, unsubmitted(), least, flags, argument, size);
+        return taken < 0 ? errno : 0;
+    }
+
+    /// Without it, `enter` would do nothing: work that waits for this thread to enter the kernel,
+    /// completions that found no room.
+    bool has_due_work() const noexcept {
+        return (load(submission_flags_) & (ring_work_is_due | IORING_SQ_CQ_OVERFLOW)) != 0;
+    }
+
+    /// Completions that found no room are waiting: they come with the next `enter`.
+    bool has_overflown() const noexcept {
+        return (load(submission_flags_) & IORING_SQ_CQ_OVERFLOW) != 0;
+    }
+
+    /// Calls `take` on all completions that are there, in their order.
+    template <class Take>
+    CURFEW_HOT void reap(Take take) noexcept {
+        for (unsigned tail; head_ != (tail = load(completion_tail_));) {
+            while (head_ != tail) take(completions_[head_++ & completion_mask_]);
+            store(completion_head_, head_);
+        }
+    }
+
+private:
+    struct mapping {
+        void* start = nullptr;
+        std::size_t size = 0;
+    };
+
+    static unsigned load(unsigned* shared) noexcept {
+        return std::atomic_ref(*shared).load(std::memory_order_acquire);
+    }
+    static void store(unsigned* shared, unsigned value) noexcept {
+        std::atomic_ref(*shared).store(value, std::memory_order_release);
+    }
+
+    bool has_completions() const noexcept { return head_ != load(completion_tail_); }
+
+    int open(unsigned entries) noexcept {
+        io_uring_params made{};
+        int error = set_up(entries, ring_submit_all | ring_coop_taskrun | ring_taskrun_flag, made);
+        is_recent_ = error == 0;
+        if (error == EINVAL) error = set_up(entries, 0, made);
+        if (error) return error;
+        // The last of these came with Linux 5.13, as did polls that report more than once.
+        constexpr unsigned needed = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP |
+                                    IORING_FEAT_FAST_POLL | IORING_FEAT_EXT_ARG |
+                                    IORING_FEAT_RSRC_TAGS;
+        if ((made.features & needed) != needed) return EOPNOTSUPP;
+        if ((error = find_operations())) return error;
+        if ((error = map(made))) return error;
+        return enter(std::chrono::nanoseconds::zero());  // a sandbox may forbid this call alone
+    }
+
+    int set_up(unsigned entries, unsigned flags, io_uring_params& out) noexcept {
+        out = {};
+        out.flags = IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE | flags;
+        out.cq_entries = entries * 16;
+        handle_ = static_cast<int>(::syscall(__NR_io_uring_setup, entries, &out));
+        return handle_ < 0 ? errno : 0;
+    }
+
+    int find_operations() noexcept {
+        constexpr unsigned most = 64;
+        alignas(io_uring_probe)
+            std::byte block[sizeof(io_uring_probe) + most * sizeof(io_uring_probe_op)] = {};
+        if (::syscall(__NR_io_uring_register, handle_, IORING_REGISTER_PROBE, block, most) < 0)
+            return errno;
+        const auto& probe = *reinterpret_cast<const io_uring_probe*>(block);
+        for (const unsigned each :
+             {IORING_OP_ACCEPT, IORING_OP_CONNECT, IORING_OP_RECV, IORING_OP_SEND,
+              IORING_OP_RECVMSG, IORING_OP_SENDMSG, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL})
+            if (each > probe.last_op || !(probe.ops[each].flags & IO_URING_OP_SUPPORTED))
+                return EOPNOTSUPP;
+        return 0;
+    }
+
+    int map(const io_uring_params& made) noexcept {
+        const std::size_t submissions = made.sq_off.array + made.sq_entries * sizeof(unsigned);
+        const std::size_t completions = made.cq_off.cqes + made.cq_entries * sizeof(io_uring_cqe);
+        if (const int error = map(queues_, std::max(submissions, completions), IORING_OFF_SQ_RING))
+            return error;
+        if (const int error =
+                map(entries_, made.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES))
+            return error;
+        const auto at = [&](unsigned offset) {
+            return reinterpret_cast<unsigned*>(static_cast<std::byte*>(queues_.start) + offset);
+        };
+        submission_head_ = at(made.sq_off.head);
+        submission_tail_ = at(made.sq_off.tail);
+        submission_flags_ = at(made.sq_off.flags);
+        completion_head_ = at(made.cq_off.head);
+        completion_tail_ = at(made.cq_off.tail);
+        mask_ = *at(made.sq_off.ring_mask);
+        completion_mask_ = *at(made.cq_off.ring_mask);
+        submissions_ = static_cast<io_uring_sqe*>(entries_.start);
+        completions_ = reinterpret_cast<const io_uring_cqe*>(at(made.cq_off.cqes));
+        for (unsigned i = 0; i < made.sq_entries; ++i) at(made.sq_off.array)[i] = i;
+        return 0;
+    }
+
+    int map(mapping& into, std::size_t size, std::uint64_t offset) noexcept {
+        void* const start = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
+                                   handle_, static_cast<off_t>(offset));
+        if (start == MAP_FAILED) return errno;
+        into = {start, size};
+        return 0;
+    }
+
+    int handle_ = -1;
+    int error_ = 0;
+    bool is_recent_ = false;
+    mapping queues_;
+    mapping entries_;
+
+    // The kernel takes from the head of one queue and adds to the tail of the other.
+    unsigned* submission_head_ = nullptr;
+    unsigned* submission_tail_ = nullptr;
+    unsigned* submission_flags_ = nullptr;
+    unsigned* completion_head_ = nullptr;
+    unsigned* completion_tail_ = nullptr;
+    io_uring_sqe* submissions_ = nullptr;
+    const io_uring_cqe* completions_ = nullptr;
+    unsigned mask_ = 0;
+    unsigned completion_mask_ = 0;
+    unsigned tail_ = 0;  // of the submissions that are filled in
+    unsigned head_ = 0;  // of the completions that are not yet taken
+};
+
+}  // namespace curfew::detail
+
+#endif
