@@ -88,6 +88,21 @@ def make_more_peers(programs):
     ]
 
 
+def make_io_uring_peers(programs):
+    """Plain liburing first; nothing where the kernel, or a sandbox, does not permit io_uring."""
+    plain = Peer("plain liburing", programs / "bench_echo_liburing")
+    if subprocess.run(plain.command(1), capture_output=True).returncode != 0:
+        return []
+    curfew = programs / "bench_echo_curfew"
+    bare = Peer("curfew on io_uring", curfew, "--reactor", "io_uring")
+    return [
+        plain,
+        bare,
+        Peer("the same, limit cancel", curfew, "--reactor", "io_uring", "--limit", "cancel",
+             limit_over=bare),
+    ]
+
+
 # --- Measuring ---
 
 def per_round(measure, short, long):
@@ -144,7 +159,7 @@ def count_system_calls(peer, directory):
 
 
 def measure_rates(peers, connections, repetitions, seconds):
-    """Round trips per second against plain epoll, both run one after the other, in turn first.
+    """Round trips per second against the first, both run one after the other, in turn first.
 
     All on one processor, the last: there is one thread, and moving it only adds noise.
     """
@@ -255,8 +270,10 @@ def check(arguments):
 
 def compare(arguments):
     quick = arguments.quick
-    programs = build(arguments, ["bench_echo_epoll", "bench_echo_curfew", "bench_echo_asio"])
-    peers = make_peers(programs) + make_more_peers(programs)
+    programs = build(arguments, ["bench_echo_epoll", "bench_echo_liburing", "bench_echo_curfew",
+                                 "bench_echo_asio"])
+    io_uring_peers = make_io_uring_peers(programs)
+    peers = make_peers(programs) + io_uring_peers + make_more_peers(programs)
     report = Report()
     compiler = run([arguments.cxx, "--version"]).splitlines()[0]
     report.add(f"# curfew: echo benchmarks\n\n{compiler}, Linux {platform.release()}, "
@@ -278,21 +295,23 @@ def compare(arguments):
     repetitions, seconds = (9, 0.06) if quick else (41, 0.15)
     rate_of_curfew = None
     for connections in (1, 64):
-        rates = measure_rates(peers, connections, repetitions, seconds)
-        rows = []
-        for peer, pairs in rates.items():
-            wall = [one["per_second"] / other["per_second"] for one, other in pairs]
-            cpu = [one["per_cpu_second"] / other["per_cpu_second"] for one, other in pairs]
-            low, middle, high = statistics.quantiles(wall, n=4)
-            rows.append((peer.label,
-                         f"{statistics.median(one['per_second'] for one, _ in pairs):.0f}",
-                         f"{statistics.median(other['per_second'] for _, other in pairs):.0f}",
-                         f"{middle:.3f}", f"{low:.3f} to {high:.3f}",
-                         f"{statistics.median(cpu):.3f}"))
-            if peer is peers[1] and connections == 1:
-                rate_of_curfew = middle
-        report.table(f"Round trips per second, connections: {connections}",
-                     ("", "per second", "plain epoll", "ratio", "quartiles", "by CPU time"), rows)
+        for group in filter(None, (peers, io_uring_peers)):
+            rates = measure_rates(group, connections, repetitions, seconds)
+            rows = []
+            for peer, pairs in rates.items():
+                wall = [one["per_second"] / other["per_second"] for one, other in pairs]
+                cpu = [one["per_cpu_second"] / other["per_cpu_second"] for one, other in pairs]
+                low, middle, high = statistics.quantiles(wall, n=4)
+                rows.append((peer.label,
+                             f"{statistics.median(one['per_second'] for one, _ in pairs):.0f}",
+                             f"{statistics.median(other['per_second'] for _, other in pairs):.0f}",
+                             f"{middle:.3f}", f"{low:.3f} to {high:.3f}",
+                             f"{statistics.median(cpu):.3f}"))
+                if peer is peers[1] and connections == 1:
+                    rate_of_curfew = middle
+            report.table(f"Round trips per second, connections: {connections}",
+                         ("", "per second", group[0].label, "ratio", "quartiles", "by CPU time"),
+                         rows)
 
     include = measure_include_cost(arguments, 3 if quick else 9)
     report.table("The include", ("", "curfew", "Asio", "ratio"),
@@ -323,9 +342,9 @@ def compare(arguments):
 
 def main():
     parser = argparse.ArgumentParser(prog="tools/bench", description="""
-        Measures curfew against a plain epoll loop and against Asio: instructions, allocations and
-        system calls per round trip of an echo, round trips per second, and what the include
-        costs a compiler. The report is also written to build/bench/report.md.""")
+        Measures curfew against plain loops (epoll, liburing) and against Asio: instructions,
+        allocations and system calls per round trip of an echo, round trips per second, and what the
+        include costs a compiler. The report is also written to build/bench/report.md.""")
     parser.add_argument("--quick", action="store_true",
                         help="fewer repetitions: under two minutes once it is built")
     parser.add_argument("--check", action="store_true",
