@@ -29,7 +29,10 @@
 #if defined(__linux__) && !defined(CURFEW_POSIX_ONLY)
 #define CURFEW_HAS_EPOLL 1
 #if __has_include(<linux/io_uring.h>)
+#include <linux/version.h>
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 13, 0)  // of the headers, which lack too much before
 #define CURFEW_HAS_IO_URING 1
+#endif
 #endif
 #include <sys/eventfd.h>
 #endif
