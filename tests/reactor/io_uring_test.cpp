@@ -9,8 +9,11 @@
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <initializer_list>
 #include <list>
@@ -62,8 +65,13 @@ bool becomes_readable(int fd, int milliseconds = 10'000) {
 // Full queues -------------------------------------------------------------------------------------
 
 TEST_CASE("ten thousand limits expire together on a ring of 64 entries, and none is lost") {
-    run_on(64, [](io_context& ctx) -> task<> {
-        constexpr std::size_t many = 10'000;
+    rlimit descriptors{};
+    ::getrlimit(RLIMIT_NOFILE, &descriptors);
+    descriptors.rlim_cur = descriptors.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &descriptors);
+    const std::size_t many = std::min<std::size_t>(10'000, descriptors.rlim_max - 200);
+    if (many < 10'000) MESSAGE("only ", many, ": more descriptors are not allowed here");
+    run_on(64, [many](io_context& ctx) -> task<> {
         std::vector<udp::socket> sockets;
         for (std::size_t i = 0; i < many; ++i) sockets.push_back(bound(ctx));
         const auto receive = [](udp::socket& socket, clock::time_point until) -> task<bool> {
@@ -75,7 +83,7 @@ TEST_CASE("ten thousand limits expire together on a ring of 64 entries, and none
         std::vector<task<bool>> works;
         for (auto& each : sockets) works.push_back(receive(each, until));
         const auto results = co_await when_all(std::move(works));
-        CHECK(std::count(results.begin(), results.end(), true) == many);
+        CHECK(static_cast<std::size_t>(std::count(results.begin(), results.end(), true)) == many);
 
         // Nothing is left of them: each socket works on.
         std::size_t good = 0;
@@ -545,6 +553,30 @@ TEST_CASE("a connect outlives the thread that has begun it") {
         CHECK((co_await with_timeout(std::move(all), 8s)).ok());
     }(connecting));
     CHECK(socket.is_open());
+}
+
+TEST_CASE("operations complete while the thread that has submitted them is blocked, or computes") {
+    for (const bool blocked : {true, false}) {
+        io_context ctx(reactor_kind::io_uring);
+        blocking_listener listener;
+        auto made = ctx.block_on(test::connect(ctx, listener));
+        std::array<char, 8> buffer;
+        auto first = ctx.spawn(read_into(made.socket, buffer));
+        ctx.run_for(1ms);
+        std::atomic<bool> done{false};
+        std::thread other([&] {
+            CHECK(made.peer.send("1") == 0);
+            ctx.block_on([](tcp::socket& s, std::span<char> b,
+                            join_handle<result<std::size_t>>& handle) -> task<> {
+                CHECK((co_await handle).value() == 1);
+                CHECK((co_await with_timeout(s.read_some(b), 1ms)).ec == errc::timed_out);
+            }(made.socket, buffer, first));
+            done = true;
+        });
+        if (!blocked)
+            while (!done) {}
+        other.join();
+    }
 }
 
 TEST_CASE("a context ends in another thread than the one it ran in") {

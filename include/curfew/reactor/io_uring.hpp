@@ -82,9 +82,10 @@ public:
     }
 
     int wait(std::chrono::nanoseconds time, completions& done) noexcept override {
-        if (!submit_queued() || time.count() <= 0) {
-            if (ring_.unsubmitted() == 0 && !ring_.has_due_work()) return deliver(done), 0;
-            time = std::chrono::nanoseconds::zero();
+        if (!submit_queued()) time = std::chrono::nanoseconds::zero();
+        if (time.count() <= 0 && ring_.unsubmitted() == 0 && !ring_.has_due_work()) {
+            deliver(done);  // the kernel has nothing to add
+            return 0;
         }
         const int error = ring_.enter(time);
         deliver(done);
