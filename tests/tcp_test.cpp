@@ -187,7 +187,8 @@ REACTOR_TEST("a second read or write at a time is refused, one of each is not") 
         auto [client, server] = co_await test::connect(ctx);
         std::array<char, 4> buffer;
         std::array<char, 4> other;
-        std::string much(16 << 20, 'x');
+        client.send_buffer_size(64 * 1024);
+        std::string much(4 << 20, 'x');
         auto reading = ctx.spawn(read_into(client, buffer));
         auto writing = ctx.spawn(write_from(client, much));
         co_await yield();

@@ -76,7 +76,7 @@ bool count(figures& of, const result<std::size_t>& got) {
 
 task<> write_sequence(tcp::socket& socket, std::size_t total, figures& out) {
     std::vector<std::byte> block(20'000);
-    while (out.moved < total) {
+    while (out.moved < total || (out.failed == 0 && out.moved < 64 * total)) {
         const auto bytes = std::span(block).first(1 + faults::below(block.size()));
         for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = byte_at(out.moved + i);
         const std::size_t half = bytes.size() / 2;
@@ -140,7 +140,7 @@ REACTOR_TEST("no byte is lost or doubled, whatever fails, and whatever is cut sh
         CHECK(written.moved >= total);
         CHECK(read.moved == written.moved);
         CHECK(read.exact);
-        CHECK(written.failed + read.failed > 0);
+        CHECK(written.failed > 0);
     });
 }
 
