@@ -147,7 +147,7 @@ REACTOR_TEST("an error that no operation takes makes no spin, and stops nobody")
     const auto lone = console::lone_waits();
     CHECK(waits_of_an_idle_loop(ctx) < few_waits);
 
-    CHECK(console::lone_waits() > lone);  // it rests with an ear for its waker
+    CHECK(console::lone_waits() > lone + 2);  // it rests with an ear for its waker
 
     // Limits and posts come through, and so does the other connection.
     ctx.block_on([]() -> task<> {
