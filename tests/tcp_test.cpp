@@ -2,6 +2,7 @@
 #include <curfew/tcp.hpp>
 
 #include <fcntl.h>
+#include <poll.h>
 
 #include <array>
 #include <list>
@@ -215,7 +216,8 @@ REACTOR_TEST("closing, aborting and cancelling with operations pending") {
             std::array<char, 4> buffer;
             auto reading = ctx.spawn(read_into(socket, buffer));
             auto writing = ctx.spawn(write_from(socket, much));
-            (void)co_await sleep_for(1ms);
+            pollfd arrived{peer.fd(), POLLIN, 0};
+            while (::poll(&arrived, 1, 0) == 0) (void)co_await sleep_for(1ms);
             if (how == 0) socket.close();
             if (how == 1) socket.abort();
             if (how == 2) socket.cancel();
