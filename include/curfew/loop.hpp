@@ -683,9 +683,7 @@ private:
     void sweep_retired() noexcept {
         for (socket_state* each = retired_; each;) {
             socket_state* const next = each->next;
-            if (!each->reader && !each->writer) {
-                free(unlink(*each));
-            }
+            if (!each->reader && !each->writer) free(unlink(*each));
             each = next;
         }
     }
@@ -727,7 +725,7 @@ private:
     failure_queue failures_;
     socket_state* sockets_ = nullptr;
     socket_state* retired_ = nullptr;  // sockets gone while the system still worked on them
-    socket_state* haunted_ = nullptr;  // and those that it may tell of until the end
+    socket_state* haunted_ = nullptr;  // and those of which it may have events until the end
     fiber outside_;                    // of coroutines that are not tasks, and the root of the tree
     nursery tasks_;                    // what was spawned on its own
     std::atomic<const thread_state*> thread_{nullptr};  // in which it runs

@@ -42,8 +42,8 @@ public:
         return to_result(platform::connect(state_->handle, to.raw()));
     }
 
-    /// Sends one datagram. A socket that was never open is opened, and bound to a port of the
-    /// system's choice.
+    /// Sends one datagram. A socket that was never open is opened when this is awaited, and bound
+    /// to a port of the system's choice; if it cannot be opened, that is the error.
     template <class Source>
     requires detail::buffer_source<Source, const_buffer>
     auto send_to(Source&& buffer, const ip::endpoint& receiver) noexcept {

@@ -70,9 +70,9 @@ protected:
     void unwatch(socket_state&) noexcept override {}
 
     /// Closing a descriptor drops its registration only when no duplicate of it is left, so it is
-    /// removed explicitly (epoll(7), questions and answers, 6).
-    /// That fails if somebody has closed the number behind our back: then a duplicate, if there is
-    /// one, goes on reporting events for this record.
+    /// removed explicitly (epoll(7), questions and answers, 6). That fails if somebody has closed
+    /// the number behind our back: then a duplicate, if there is one, goes on reporting events for
+    /// this record.
     void forget(socket_state& socket) noexcept override {
         if (socket.watched && ::epoll_ctl(epoll_, EPOLL_CTL_DEL, socket.handle, nullptr) < 0)
             socket.haunted = true;

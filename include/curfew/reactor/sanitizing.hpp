@@ -6,21 +6,19 @@
 //
 // 1. What a call is to fill in is cleared before it, and so is the last error: some systems leave
 //    the former as it was, or fail without setting the latter.
-// 2. A failure that speaks of a socket (reset, aborted, timed out, refused, unreachable, ...)
-// counts
-//    as success: everyone may be ready. Operations never block, so the one with the error reports
-//    it as its own, and the others have nothing to do. Marks mean nothing after a failure: systems
+// 2. A failure that speaks of a socket (reset, aborted, timed out, refused, unreachable) counts as
+//    success: everyone may be ready. Operations never block, so the one with the error reports it
+//    as its own, and the others have nothing to do. Marks mean nothing after a failure: systems
 //    that have no mark for an error mark all but the one that matters.
 // 3. A failure that nobody knows, lack of memory, interruptions that do not end, and a success that
 //    counts more than it marks are treated alike: at worst everyone is tried again and again, at
 //    the pace of rule 6.
 // 4. A descriptor that is none: those whose it is get the error, the others go on.
 // 5. After a wait that was interrupted there is a look, which does not wait: what is ready by now
-// must
-//    be known before the loop turns to its deadlines. Only what says that the call itself is wrong
-//    is the loop's own failure.
+//    must be known before the loop turns to its deadlines.
 // 6. Failures that lead nowhere, again and again, must not turn the loop into a spin: it rests
 //    between them, for longer and longer, listening to its waker alone.
+// 7. Only what says that the call itself is wrong is the loop's own failure, and ends it.
 //
 // Nothing here asks for SO_ERROR: reading it clears it, and the operation that the error belongs to
 // would never see it.
