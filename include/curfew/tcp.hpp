@@ -194,7 +194,7 @@ private:
 
     int start_listening(const ip::endpoint& at, const listen_options& options) noexcept {
         const auto handle = state_->handle;
-        if (options.reuse_address) platform::set_option(handle, platform::option::reuse_address, 1);
+        if (options.reuse_address) platform::allow_lingering(handle);
         if (options.reuse_port)
             if (const int error = platform::set_option(handle, platform::option::reuse_port, 1))
                 return error;

@@ -220,6 +220,10 @@ inline void reset_on_close(socket_handle handle) noexcept {
                         &abortive, sizeof abortive);
 }
 
+inline void allow_lingering(socket_handle handle) noexcept {
+    detail::set(handle, console::sol_socket, console::so_reuseaddr, 1);
+}
+
 inline int bind(socket_handle handle, const socket_address& address) noexcept {
     if (address.family == family::v6) return unsupported;
     const auto native = detail::to_native(address);

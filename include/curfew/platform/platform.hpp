@@ -6,6 +6,8 @@
 
 #if defined(CURFEW_PLATFORM_HEADER)
 #include CURFEW_PLATFORM_HEADER
+#elif defined(_WIN32)
+#include "winsock.hpp"
 #else
 #include "posix.hpp"
 #endif

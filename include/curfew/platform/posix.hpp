@@ -279,6 +279,12 @@ inline void reset_on_close(socket_handle handle) noexcept {
     ::setsockopt(handle, SOL_SOCKET, SO_LINGER, &abortive, sizeof abortive);
 }
 
+/// Lets a port be listened on while old connections linger there: the coming `bind` does not mind
+/// them.
+inline void allow_lingering(socket_handle handle) noexcept {
+    detail::set_flag(handle, SOL_SOCKET, SO_REUSEADDR, 1);
+}
+
 inline int bind(socket_handle handle, const socket_address& address) noexcept {
     auto native = detail::to_native(address);
     return ::bind(handle, native.get(), native.size) < 0 ? errno : 0;

@@ -29,20 +29,20 @@ public:
     std::string_view name() const noexcept override { return "select"; }
 
     int wait(std::chrono::nanoseconds time, completions& done) noexcept override {
-        platform::select_set readable, writable, failed;
         const auto marks_of = [&](platform::socket_handle handle) -> marks {
-            const bool reads = readable.has(handle);
-            const bool writes = writable.has(handle);
-            const bool fails = failed.has(handle);
+            const bool reads = found_readable_.has(handle);
+            const bool writes = found_writable_.has(handle);
+            const bool fails = found_failed_.has(handle);
             return {reads + writes + fails, reads || fails, writes || fails};
         };
         return sanitized_wait(
             time, done,
             [&](std::chrono::nanoseconds limit, int& ready) {
-                readable = readable_;
-                writable = writable_;
-                failed = connecting_;  // where some systems report a failed connect
-                return platform::select(highest_, readable, writable, failed, limit, ready);
+                found_readable_ = readable_;
+                found_writable_ = writable_;
+                found_failed_ = connecting_;  // where some systems report a failed connect
+                return platform::select(highest_, found_readable_, found_writable_, found_failed_,
+                                        limit, ready);
             },
             [&] { return marks_of(waker_.handle()); },
             [&](const socket_state& socket) { return marks_of(socket.handle); });
@@ -89,6 +89,9 @@ private:
     platform::select_set readable_;
     platform::select_set writable_;
     platform::select_set connecting_;
+    platform::select_set found_readable_;  // what the last call has made of them
+    platform::select_set found_writable_;
+    platform::select_set found_failed_;
 };
 
 }  // namespace curfew
