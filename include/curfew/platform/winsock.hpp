@@ -319,8 +319,8 @@ inline option_name native_option(option which) noexcept {
 
 inline int control(socket_handle handle, DWORD code, BOOL value) noexcept {
     DWORD written = 0;
-    return error_of(::WSAIoctl(handle, code, &value, sizeof value, nullptr, 0, &written, nullptr,
-                               nullptr));
+    return error_of(
+        ::WSAIoctl(handle, code, &value, sizeof value, nullptr, 0, &written, nullptr, nullptr));
 }
 
 /// Puts a socket into the state that all of curfew's have: calls that are not overlapped do not
@@ -351,9 +351,9 @@ inline int open(family which, transport type, socket_handle& handle) noexcept {
                        : which == family::v6 ? AF_INET6
                                              : -1;  // refused by the system; 0 would be its choice
     const bool stream = type == transport::stream;
-    const socket_handle made = ::WSASocketW(
-        domain, stream ? SOCK_STREAM : SOCK_DGRAM, stream ? IPPROTO_TCP : IPPROTO_UDP, nullptr, 0,
-        WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+    const socket_handle made =
+        ::WSASocketW(domain, stream ? SOCK_STREAM : SOCK_DGRAM, stream ? IPPROTO_TCP : IPPROTO_UDP,
+                     nullptr, 0, WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
     if (made == INVALID_SOCKET) return detail::last_error();
     if (const int error = detail::prepare(made, type)) {
         platform::close(made);
@@ -527,8 +527,8 @@ inline int get_option(socket_handle handle, option which, int& value) noexcept {
     if (native.level < 0) return unsupported;
     value = 0;  // some options fill in one byte
     int size = sizeof value;
-    return detail::error_of(::getsockopt(handle, native.level, native.name,
-                                         reinterpret_cast<char*>(&value), &size));
+    return detail::error_of(
+        ::getsockopt(handle, native.level, native.name, reinterpret_cast<char*>(&value), &size));
 }
 
 /// The unspecified address where there is none.
@@ -581,7 +581,8 @@ inline bool is_closed(socket_handle handle) noexcept {
 
 /// Does nothing for that long, a tick of the system's clock more, or less.
 inline void pause(std::chrono::nanoseconds time) noexcept {
-    ::Sleep(detail::to_milliseconds(std::min<std::chrono::nanoseconds>(time, std::chrono::hours(1))));
+    ::Sleep(
+        detail::to_milliseconds(std::min<std::chrono::nanoseconds>(time, std::chrono::hours(1))));
 }
 
 using poll_entry = WSAPOLLFD;

@@ -8,6 +8,7 @@
 
 #include "epoll.hpp"
 #include "io_uring.hpp"
+#include "iocp.hpp"
 #include "poll.hpp"
 #include "reactor.hpp"
 #include "select.hpp"
@@ -70,6 +71,10 @@ inline made_reactor make_reactor(reactor_kind kind) {
     case reactor_kind::io_uring:
         return make<io_uring_reactor>();
 #endif
+#if defined(CURFEW_HAS_IOCP)
+    case reactor_kind::iocp:
+        return make<iocp_reactor>();
+#endif
     default:
         return {nullptr, platform::unsupported};
     }
@@ -77,6 +82,9 @@ inline made_reactor make_reactor(reactor_kind kind) {
 
 /// The best of the platform, first one first.
 inline constexpr std::array preferred_reactors {
+#if defined(CURFEW_HAS_IOCP)
+    reactor_kind::iocp,
+#endif
 #if defined(CURFEW_HAS_IO_URING)
     reactor_kind::io_uring,
 #endif

@@ -1,0 +1,260 @@
+// A completion port of Windows, and what of the system belongs to it: the calls that Winsock hands
+// out at run time, those of ntdll that no header declares, and time limits finer than the clock's
+// tick.
+#pragma once
+
+#include "../platform/platform.hpp"
+
+#if defined(CURFEW_HAS_IOCP)
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+
+namespace curfew::detail {
+
+/// What the system calls an NTSTATUS.
+using nt_status = LONG;
+inline constexpr nt_status nt_success = 0;
+inline constexpr nt_status nt_pending = 0x103;
+
+/// A question for AFD, the driver behind Winsock: which of these sockets is ready? It is what
+/// `select` and WSAPoll ask, and may be asked asynchronously. (No header has it; libuv, wepoll and
+/// mio have relied on it since Windows Vista.)
+struct afd_poll {
+    LARGE_INTEGER timeout;
+    ULONG count;
+    ULONG exclusive;
+    struct {
+        HANDLE handle;
+        ULONG events;
+        nt_status status;
+    } sockets[1];
+
+    static constexpr DWORD control_code = 0x12024;  // IOCTL_AFD_POLL
+    // Data, an orderly end, a reset, a connection to accept:
+    static constexpr ULONG readable = 0x01 | 0x08 | 0x10 | 0x80;
+    // Room, a reset, a connect that has failed:
+    static constexpr ULONG writable = 0x04 | 0x10 | 0x100;
+    static constexpr ULONG closed_here = 0x20;
+};
+
+/// Calls of ntdll; null where the system lacks them.
+struct nt_calls {
+    nt_status(NTAPI* device_io_control_file)(HANDLE, HANDLE event, void* routine, void* context,
+                                             void* status, ULONG code, void* in, ULONG in_size,
+                                             void* out, ULONG out_size);
+    nt_status(NTAPI* set_information_file)(HANDLE, void* status, void* data, ULONG size, int what);
+    // Since Windows 8; not in Wine 8.
+    nt_status(NTAPI* create_wait_completion_packet)(HANDLE*, ACCESS_MASK, void* attributes);
+    nt_status(NTAPI* associate_wait_completion_packet)(HANDLE packet, HANDLE port, HANDLE object,
+                                                       void* key, void* context, nt_status,
+                                                       ULONG_PTR information, BOOLEAN* signaled);
+    nt_status(NTAPI* cancel_wait_completion_packet)(HANDLE packet, BOOLEAN remove_signaled);
+
+    nt_calls() noexcept {
+        const HMODULE library = ::GetModuleHandleW(L"ntdll.dll");
+        find(library, "NtDeviceIoControlFile", device_io_control_file);
+        find(library, "NtSetInformationFile", set_information_file);
+        find(library, "NtCreateWaitCompletionPacket", create_wait_completion_packet);
+        find(library, "NtAssociateWaitCompletionPacket", associate_wait_completion_packet);
+        find(library, "NtCancelWaitCompletionPacket", cancel_wait_completion_packet);
+    }
+
+private:
+    template <class Call>
+    static void find(HMODULE library, const char* name, Call& call) noexcept {
+        call =
+            library
+                ? reinterpret_cast<Call>(reinterpret_cast<void*>(::GetProcAddress(library, name)))
+                : nullptr;
+    }
+};
+
+inline const nt_calls& nt() noexcept {
+    static const nt_calls calls;
+    return calls;
+}
+
+/// A function of Winsock's that is asked for at run time, such as AcceptEx.
+template <class Call>
+int find_extension(platform::socket_handle socket, GUID which, Call& call) noexcept {
+    if (call) return 0;
+    DWORD size = 0;
+    return platform::detail::error_of(::WSAIoctl(socket, SIO_GET_EXTENSION_FUNCTION_POINTER, &which,
+                                                 sizeof which, &call, sizeof call, &size, nullptr,
+                                                 nullptr));
+}
+
+/// A timer that ends a wait on a port to a fraction of a millisecond: Windows 10 version 1803 has
+/// it. Elsewhere `arm` says no.
+class port_timer {
+public:
+    port_timer() noexcept {
+        constexpr DWORD high_resolution = 2;  // CREATE_WAITABLE_TIMER_HIGH_RESOLUTION
+        const nt_calls& calls = nt();
+        if (!calls.create_wait_completion_packet || !calls.associate_wait_completion_packet ||
+            !calls.cancel_wait_completion_packet)
+            return;
+        timer_ = ::CreateWaitableTimerExW(nullptr, nullptr, high_resolution, TIMER_ALL_ACCESS);
+        if (!timer_) return;
+        if (calls.create_wait_completion_packet(&packet_, GENERIC_ALL, nullptr) < 0)
+            packet_ = nullptr;
+    }
+    ~port_timer() {
+        if (packet_) ::CloseHandle(packet_);
+        if (timer_) ::CloseHandle(timer_);
+    }
+    port_timer(const port_timer&) = delete;
+    port_timer& operator=(const port_timer&) = delete;
+
+    bool exists() const noexcept { return packet_ != nullptr; }
+
+    /// Has the port report an entry without OVERLAPPED when that time is over. False: it does not.
+    bool arm(HANDLE port, std::chrono::nanoseconds time) noexcept {
+        disarm();
+        LARGE_INTEGER due;  // in units of 100 ns, negative: from now on
+        due.QuadPart = -(static_cast<std::int64_t>(time.count()) + 99) / 100;
+        armed_ = ::SetWaitableTimer(timer_, &due, 0, nullptr, nullptr, FALSE) &&
+                 nt().associate_wait_completion_packet(packet_, port, timer_, nullptr, nullptr, 0,
+                                                       0, nullptr) >= 0;
+        return armed_;
+    }
+
+    /// Takes it back, and also what it has reported if nobody has seen that.
+    void disarm() noexcept {
+        if (armed_) nt().cancel_wait_completion_packet(packet_, TRUE);
+        armed_ = false;
+    }
+
+private:
+    HANDLE timer_ = nullptr;
+    HANDLE packet_ = nullptr;  // which ties it to a port
+    bool armed_ = false;
+};
+
+class completion_port {
+public:
+    completion_port() noexcept : error_(platform::detail::start_winsock()) {
+        if (error_) return;
+        port_ = ::CreateIoCompletionPort(INVALID_HANDLE_VALUE, nullptr, 0, 1);
+        if (!port_) error_ = static_cast<int>(::GetLastError());
+    }
+    ~completion_port() {
+        if (port_) ::CloseHandle(port_);
+    }
+    completion_port(const completion_port&) = delete;
+    completion_port& operator=(const completion_port&) = delete;
+
+    /// Why it could not be made; 0 if it was.
+    int error() const noexcept { return error_; }
+
+    /// From now on what is begun on the socket is reported here. `skip`: except what succeeds at
+    /// once; it is false afterwards if that cannot be had.
+    int attach(platform::socket_handle socket, bool& skip) noexcept {
+        const auto handle = reinterpret_cast<HANDLE>(socket);
+        if (!::CreateIoCompletionPort(handle, port_, 0, 0))
+            return static_cast<int>(::GetLastError());
+        UCHAR modes = FILE_SKIP_SET_EVENT_ON_HANDLE;
+        skip = skip && may_skip();
+        if (skip) modes |= FILE_SKIP_COMPLETION_PORT_ON_SUCCESS;
+        if (!::SetFileCompletionNotificationModes(handle, modes)) skip = false;
+        return 0;
+    }
+
+    /// Undoes it, where the system can (Windows 8.1): the socket may be attached to another port
+    /// then. Nothing may be pending on it. That what succeeds at once is not reported stays so.
+    static void detach(platform::socket_handle socket) noexcept {
+        if (!nt().set_information_file) return;
+        struct {
+            HANDLE port;
+            void* key;
+        } none{};
+        ULONG_PTR status[2];
+        constexpr int replace_completion = 61;  // FileReplaceCompletionInformation
+        nt().set_information_file(reinterpret_cast<HANDLE>(socket), status, &none, sizeof none,
+                                  replace_completion);
+    }
+
+    /// Ends the current `reap`, or else the next one, at once. From any thread.
+    void wake() noexcept { ::PostQueuedCompletionStatus(port_, 0, 0, nullptr); }
+
+    /// Waits up to `time` for something to be there, calls `deliver` with the OVERLAPPED of all
+    /// that has completed, and returns the system's error number.
+    template <class Deliver>
+    int reap(std::chrono::nanoseconds time, Deliver deliver) noexcept {
+        ULONG count = 0;
+        int error = wait(time, count);
+        for (;;) {
+            for (ULONG i = 0; i < count; ++i)
+                if (entries_[i].lpOverlapped)
+                    deliver(*entries_[i].lpOverlapped, entries_[i].dwNumberOfBytesTransferred);
+            if (error || count < batch) return error;
+            error = get(0, count);
+        }
+    }
+
+private:
+    static constexpr ULONG batch = 128;
+
+    /// Whether all of the system's sockets are handles of the kernel's, whose operations can be
+    /// told to make no entry if they succeed at once (SetFileCompletionNotificationModes,
+    /// "Remarks").
+    static bool may_skip() noexcept {
+        static const bool may = [] {
+            int tcp[]{IPPROTO_TCP, 0};
+            DWORD size = 0;
+            ::WSAEnumProtocolsW(tcp, nullptr, &size);
+            std::vector<std::byte> memory(size);
+            const int count = ::WSAEnumProtocolsW(
+                tcp, reinterpret_cast<WSAPROTOCOL_INFOW*>(memory.data()), &size);
+            for (int i = 0; i < count; ++i) {
+                WSAPROTOCOL_INFOW each;
+                std::memcpy(&each, memory.data() + static_cast<std::size_t>(i) * sizeof each,
+                            sizeof each);
+                if (!(each.dwServiceFlags1 & XP1_IFS_HANDLES)) return false;
+            }
+            return count > 0;
+        }();
+        return may;
+    }
+
+    int get(DWORD ms, ULONG& count) noexcept {
+        count = 0;
+        if (::GetQueuedCompletionStatusEx(port_, entries_, batch, &count, ms, FALSE)) return 0;
+        count = 0;
+        const DWORD error = ::GetLastError();
+        return error == WAIT_TIMEOUT ? 0 : static_cast<int>(error);
+    }
+
+    /// The port's own time limit counts ticks of the system's clock (15.6 ms), so where there is a
+    /// timer it tells the end. To arm it takes system calls, so that is left until the end is near:
+    /// most waits are over before.
+    int wait(std::chrono::nanoseconds time, ULONG& count) noexcept {
+        using std::chrono::milliseconds;
+        constexpr std::chrono::nanoseconds near_end = milliseconds(50), tick = milliseconds(17);
+        if (time.count() <= 0 || time == platform::forever || !timer_.exists())
+            return get(platform::detail::to_milliseconds(time), count);
+        const std::chrono::nanoseconds end = platform::steady_now() + time;
+        while (time > near_end) {
+            if (const int error = get(platform::detail::to_milliseconds(time - tick), count);
+                error || count)
+                return error;
+            time = end - platform::steady_now();
+        }
+        if (time.count() <= 0) return get(0, count);
+        const bool timed = timer_.arm(port_, time);
+        const int error = get(timed ? INFINITE : platform::detail::to_milliseconds(time), count);
+        timer_.disarm();
+        return error;
+    }
+
+    HANDLE port_ = nullptr;
+    int error_;
+    port_timer timer_;
+    OVERLAPPED_ENTRY entries_[batch];
+};
+
+}  // namespace curfew::detail
+
+#endif
