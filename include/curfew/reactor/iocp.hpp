@@ -8,6 +8,7 @@
 
 #include <deque>
 #include <utility>
+#include <vector>
 
 #include "attempt.hpp"
 #include "iocp_port.hpp"
@@ -26,7 +27,7 @@ namespace curfew {
 /// peer might get a RST for them; so it may be closed a little after `close` has returned.
 ///
 /// A handle is tied to the reactor's port by its first operation that has to wait. `release` unties
-/// it, on Windows 8.1 and later.
+/// it, on Windows 8.1 and later; elsewhere only this reactor can take it in again.
 class iocp_reactor final : public reactor {
 public:
     iocp_reactor() noexcept : reactor(tries::first) {}
@@ -78,7 +79,7 @@ public:
         // bound is only for a driver that ignores it.
         for (int ms = 0; ms < 100 && (socket.reader || socket.writer); ++ms)
             reap(std::chrono::milliseconds(ms), done);
-        if (attached) detail::completion_port::detach(handle);
+        if (attached && !detail::completion_port::detach(handle)) tied_.push_back(handle);
     }
 
     int wait(std::chrono::nanoseconds time, completions& done) noexcept override {
@@ -153,7 +154,9 @@ private:
         // Of datagrams, what has succeeded at once may be reported all the same (Microsoft's
         // knowledge base, 2568167).
         bool skip = socket.type == platform::transport::stream;
-        if (const int error = port_.attach(socket.handle, skip)) return error;
+        const int error = port_.attach(socket.handle, skip);
+        const bool was_ours = std::erase(tied_, socket.handle) > 0;
+        if (error && !(was_ours && error == ERROR_INVALID_PARAMETER)) return error;
         socket.slot = skip ? skips_success : reports_all;
         return 0;
     }
@@ -430,6 +433,7 @@ private:
     detail::completion_port port_;
     std::deque<packet> packets_;  // which never move
     packet* free_ = nullptr;
+    std::vector<platform::socket_handle> tied_;  // released, and still tied to the port
     LPFN_ACCEPTEX accept_ex_ = nullptr;
     LPFN_CONNECTEX connect_ex_ = nullptr;
 };

@@ -162,18 +162,19 @@ public:
         return 0;
     }
 
-    /// Undoes it, where the system can (Windows 8.1): the socket may be attached to another port
-    /// then. Nothing may be pending on it. That what succeeds at once is not reported stays so.
-    static void detach(platform::socket_handle socket) noexcept {
-        if (!nt().set_information_file) return;
+    /// Undoes it: the socket may be attached to another port then. Nothing may be pending on it.
+    /// That what succeeds at once is not reported stays so. False: the system cannot do it (it can
+    /// since Windows 8.1; Wine 8 cannot).
+    static bool detach(platform::socket_handle socket) noexcept {
+        if (!nt().set_information_file) return false;
         struct {
             HANDLE port;
             void* key;
         } none{};
         ULONG_PTR status[2];
         constexpr int replace_completion = 61;  // FileReplaceCompletionInformation
-        nt().set_information_file(reinterpret_cast<HANDLE>(socket), status, &none, sizeof none,
-                                  replace_completion);
+        return nt().set_information_file(reinterpret_cast<HANDLE>(socket), status, &none,
+                                         sizeof none, replace_completion) >= 0;
     }
 
     /// Ends the current `reap`, or else the next one, at once. From any thread.
