@@ -692,8 +692,7 @@ REACTOR_TEST("when_any of a channel and a socket that are both ready loses neith
             } else {  // both come in the same turn
                 ctx.post([&, &peer = server] {
                     CHECK(messages.try_send(round));
-                    CHECK(::send(test::descriptor_of(peer.native_handle()), "x", 1, MSG_NOSIGNAL) ==
-                          1);
+                    CHECK(test::native::send(test::descriptor_of(peer.native_handle()), "x", 1) == 1);
                 });
             }
             auto [index, results] = co_await when_any(messages.receive(), client.read_some(buffer));

@@ -1,9 +1,6 @@
 // TCP sockets and acceptors.
 #include <curfew/tcp.hpp>
 
-#include <fcntl.h>
-#include <poll.h>
-
 #include <array>
 #include <list>
 #include <string>
@@ -216,8 +213,7 @@ REACTOR_TEST("closing, aborting and cancelling with operations pending") {
             std::array<char, 4> buffer;
             auto reading = ctx.spawn(read_into(socket, buffer));
             auto writing = ctx.spawn(write_from(socket, much));
-            pollfd arrived{peer.fd(), POLLIN, 0};
-            while (::poll(&arrived, 1, 0) == 0) (void)co_await sleep_for(1ms);
+            while (!native::readable(peer.fd(), 0)) (void)co_await sleep_for(1ms);
             if (how == 0) socket.close();
             if (how == 1) socket.abort();
             if (how == 2) socket.cancel();
@@ -232,7 +228,7 @@ REACTOR_TEST("closing, aborting and cancelling with operations pending") {
             CHECK(socket.is_open() == (how == 2));
             if (how == 1) {
                 auto got_by_peer = peer.receive_all(much.size());
-                CHECK(got_by_peer.error == ECONNRESET);
+                CHECK(got_by_peer.error == native::error_after_reset());
             } else {
                 if (how == 2) socket.close();
                 auto got_by_peer = peer.receive_all(much.size());
@@ -249,7 +245,7 @@ REACTOR_TEST("abort resets the peer, close does not") {
         {
             auto [socket, peer] = co_await test::connect(ctx, listener);
             socket.abort();
-            CHECK(peer.receive().error == ECONNRESET);
+            CHECK(peer.receive().error == native::error_after_reset());
         }
         {
             auto [socket, peer] = co_await test::connect(ctx, listener);
@@ -380,13 +376,13 @@ REACTOR_TEST("descriptors are given away and taken in, open") {
         std::array<char, 16> buffer;
         auto reading = ctx.spawn(read_into(client, buffer));
         co_await yield();
-        const int handle = descriptor_of(client.release());
+        const auto handle = descriptor_of(client.release());
         CHECK((co_await reading).error() == errc::canceled);
         CHECK_FALSE(client.is_open());
-        CHECK(::send(handle, "by hand", 7, MSG_NOSIGNAL) == 7);
+        CHECK(native::send(handle, "by hand", 7) == 7);
         CHECK((co_await server.read_some(buffer)).value() == 7);
 
-        ::fcntl(handle, F_SETFL, ::fcntl(handle, F_GETFL) & ~O_NONBLOCK);
+        native::block(handle);
         auto adopted = tcp::socket::adopt(ctx, handle_of(handle)).value();
         CHECK(descriptor_of(adopted.native_handle()) == handle);
         CHECK((co_await with_timeout(adopted.read_some(buffer), 2ms)).error() == errc::timed_out);
@@ -395,23 +391,20 @@ REACTOR_TEST("descriptors are given away and taken in, open") {
 
         blocking_listener listener;
         const auto endpoint = listener.endpoint();
-        auto acceptor = tcp::acceptor::adopt(ctx, handle_of(::dup(listener.fd()))).value();
+        auto acceptor = tcp::acceptor::adopt(ctx, handle_of(native::duplicate(listener.fd()))).value();
         listener.close();
         CHECK(acceptor.local_endpoint() == endpoint);
         auto peer = blocking_connect(endpoint);
         CHECK((co_await acceptor.accept()).ok());
 
-        int pipes[2];
-        REQUIRE(::pipe(pipes) == 0);
-        CHECK(tcp::socket::adopt(ctx, handle_of(pipes[0])).error() == std::errc::not_a_socket);
-        CHECK(tcp::socket::adopt(ctx, platform::invalid_socket).error() ==
-              std::errc::bad_file_descriptor);
+        const auto other = native::no_socket();
+        CHECK(tcp::socket::adopt(ctx, handle_of(other)).error() == std::errc::not_a_socket);
+        native::close_no_socket(other);
+        CHECK(says_bad_descriptor(tcp::socket::adopt(ctx, platform::invalid_socket).error()));
         udp::socket udp(ctx);
         udp.bind(any_port()).value();
         CHECK(tcp::socket::adopt(ctx, udp.native_handle()).error().value() != 0);
         CHECK(udp.is_open());
-        ::close(pipes[0]);
-        ::close(pipes[1]);
     });
 }
 

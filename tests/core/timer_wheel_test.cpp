@@ -177,14 +177,14 @@ TEST_CASE("a node that is destroyed takes itself out") {
 
 TEST_CASE("nodes that outlive their wheel are disarmed") {
     record expired;
-    recorded near(expired), far(expired);
+    recorded soon(expired), later(expired);
     {
         timer_wheel wheel(0);
-        near.arm(wheel, 1);
-        far.arm(wheel, year);
+        soon.arm(wheel, 1);
+        later.arm(wheel, year);
     }
-    CHECK_FALSE(near.armed());
-    CHECK_FALSE(far.armed());
+    CHECK_FALSE(soon.armed());
+    CHECK_FALSE(later.armed());
     CHECK(expired.empty());
 }
 

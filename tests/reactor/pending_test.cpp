@@ -12,19 +12,12 @@
 #include <thread>
 #include <vector>
 
-#include <curfew/reactor/wait_for_one.hpp>
-
 #include "support/counted.hpp"
 #include "support/loop.hpp"
 
 using namespace test;
 
 namespace {
-
-/// Whether the system does the operations: what it has done, no cancellation takes back.
-bool is_proactor(reactor_kind kind) {
-    return kind == reactor_kind::io_uring || kind == reactor_kind::iocp;
-}
 
 udp::socket bound(io_context& ctx) {
     udp::socket socket(ctx);
@@ -37,10 +30,8 @@ task<result<std::size_t>> read_into(tcp::socket& socket, std::span<char> buffer)
 }
 
 /// Until something can be read, by the system's own word.
-bool becomes_readable(platform::socket_handle handle) {
-    int ready = 0;
-    curfew::detail::wait_for_one(handle, readable, 10s, ready);
-    return ready == 1;
+bool becomes_readable(const tcp::socket& socket) {
+    return native::readable(descriptor_of(socket.native_handle()), 10'000);
 }
 
 }  // namespace
@@ -131,7 +122,7 @@ REACTOR_TEST(
             }(socket));
             CHECK((co_await socket.read_some(buffer)).ec == errc::canceled);
             CHECK(peer.send("x") == 0);
-            CHECK(becomes_readable(socket.native_handle()));
+            CHECK(becomes_readable(socket));
             CHECK(buffer[0] == 0);
             CHECK((co_await with_timeout(socket.read_some(buffer), 5s)).value() == 1);
         }
@@ -213,7 +204,7 @@ REACTOR_TEST("a closed acceptor accepts nothing more, and its port is free at on
             if (i % 2) {  // accepted or not: it is gone
                 const auto got = in_time.receive();
                 CHECK(got.bytes.empty());
-                CHECK(got.error != EAGAIN);
+                CHECK(got.error != native::time_is_up);
             }
         }
     });
@@ -235,7 +226,7 @@ REACTOR_TEST("the peer sees an abort, and a close, before the loop looks at the 
             blocking_socket::received got;
             do got = peer.receive(1 << 20);
             while (!got.bytes.empty());
-            CHECK(got.error == (abort ? ECONNRESET : 0));
+            CHECK(got.error == (abort ? native::error_after_reset() : 0));
             CHECK((co_await reading).ec == errc::closed);
             CHECK((co_await waiting) == errc::closed);
         }
@@ -249,10 +240,9 @@ REACTOR_TEST("a released descriptor is nobody's: what is pending reads nothing f
         std::array<char, 8> buffer;
         auto reading = ctx.spawn(read_into(socket, buffer));
         (void)co_await sleep_for(1ms);
-        const auto handle = socket.release();
-        blocking_socket released(descriptor_of(handle));
+        blocking_socket released(descriptor_of(socket.release()));
         CHECK(peer.send("mine") == 0);
-        REQUIRE(becomes_readable(handle));
+        REQUIRE(native::readable(released.fd(), 10'000));
         CHECK(released.receive().bytes == "mine");
         CHECK((co_await reading).ec == errc::canceled);
     });

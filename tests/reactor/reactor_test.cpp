@@ -232,7 +232,9 @@ TEST_CASE("a reactor that fails as a whole is reported by run()") {
         void cancel(operation&, completions&) noexcept override {}
         void close(socket_state&, close_mode, completions&) noexcept override {}
         void release(socket_state&, completions&) noexcept override {}
-        int wait(std::chrono::nanoseconds, completions&) noexcept override { return EINVAL; }
+        int wait(std::chrono::nanoseconds, completions&) noexcept override {
+            return invalid_argument;
+        }
         void wake() noexcept override {}
     };
     io_context ctx(std::make_unique<failing>());

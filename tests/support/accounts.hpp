@@ -4,10 +4,6 @@
 
 #include <curfew/curfew.hpp>
 
-#include <sys/socket.h>
-
-#include <poll.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -155,11 +151,9 @@ struct accounts {
 
     /// Keeps a connection for the tree.
     void connect(tcp::socket client, tcp::socket server) {
-        for (auto* each : {&client, &server}) {
-            const linger abortive{1, 0};  // leaves no connection behind that keeps a port busy
-            ::setsockopt(descriptor_of(each->native_handle()), SOL_SOCKET, SO_LINGER, &abortive,
-                         sizeof abortive);
-        }
+        // Which leaves no connection behind that keeps a port busy.
+        for (auto* each : {&client, &server})
+            native::reset_on_close(descriptor_of(each->native_handle()));
         client.send_buffer_size(4096);
         server.receive_buffer_size(4096);
         tcp::socket& a = sockets.emplace_back(std::move(client));
@@ -176,17 +170,16 @@ struct accounts {
         for (stream& each : streams) {
             if (each.unknown || closes) continue;
             std::vector<std::byte> rest(pattern::longest);
-            const int fd = descriptor_of(each.to->native_handle());
+            const native::socket fd = descriptor_of(each.to->native_handle());
+            char* const bytes = reinterpret_cast<char*>(rest.data());
             while (each.read < each.written) {
-                pollfd ready{fd, POLLIN, 0};
-                if (::poll(&ready, 1, 2000) != 1) break;
-                const auto n = ::recv(fd, rest.data(), rest.size(), MSG_DONTWAIT);
+                if (!native::readable(fd, 2000)) break;
+                const auto n = native::receive(fd, bytes, rest.size());
                 if (n <= 0) break;
                 take(each, std::span(rest).first(static_cast<std::size_t>(n)));
             }
             expect(each.read == each.written, "bytes are missing, or too many");
-            std::byte one;
-            expect(::recv(fd, &one, 1, MSG_DONTWAIT) < 0, "there are bytes that nobody wrote");
+            expect(native::receive(fd, bytes, 1) < 0, "there are bytes that nobody wrote");
         }
     }
 

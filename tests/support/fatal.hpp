@@ -7,6 +7,7 @@
 
 #if defined(__unix__) || defined(__APPLE__)
 #define TEST_CAN_DIE 1
+#define TEST_HAS_SIGNALS 1
 
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -58,4 +59,5 @@ death death_of(Function function) {
 
 #else
 #define TEST_CAN_DIE 0
+#define TEST_HAS_SIGNALS 0
 #endif

@@ -4,67 +4,51 @@
 
 #include <doctest/doctest.h>
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <thread>
 #include <utility>
 
 #include <curfew/curfew.hpp>
 
-namespace test {
+#include "native.hpp"
 
-/// Repeats a call that was interrupted: by a signal, or by the kernel, which lets io_uring's work
-/// be done in a thread that is blocked elsewhere.
-template <class Call>
-auto repeated(Call call) {
-    auto n = call();
-    while (n < 0 && errno == EINTR) n = call();
-    return n;
-}
+namespace test {
 
 /// A blocking descriptor that gives up after ten seconds, so that a broken test ends.
 class blocking_socket {
 public:
-    explicit blocking_socket(int fd = -1) : fd_(fd) {
-        if (fd_ < 0) return;
-        const timeval limit{10, 0};
-        ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-        ::setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    explicit blocking_socket(native::socket fd = native::none) : fd_(fd) {
+        if (fd_ == native::none) return;
+        native::block(fd_);
+        native::limit(fd_, 10);
     }
-    blocking_socket(blocking_socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+    blocking_socket(blocking_socket&& other) noexcept
+        : fd_(std::exchange(other.fd_, native::none)) {}
     blocking_socket& operator=(blocking_socket&& other) noexcept {
         std::swap(fd_, other.fd_);
         return *this;
     }
     ~blocking_socket() { close(); }
 
-    int fd() const { return fd_; }
+    native::socket fd() const { return fd_; }
+    bool is_open() const { return fd_ != native::none; }
 
     void close() {
-        if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+        if (is_open()) native::close(std::exchange(fd_, native::none));
     }
 
     void reset() {
-        const linger abortive{1, 0};
-        ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &abortive, sizeof abortive);
+        native::reset_on_close(fd_);
         close();
     }
 
     /// Sends all; the error number, 0 if all went.
     int send(std::string_view bytes) {
         while (!bytes.empty()) {
-            const auto n =
-                repeated([&] { return ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL); });
-            if (n < 0) return errno;
+            const auto n = native::send(fd_, bytes.data(), bytes.size());
+            if (n < 0) return native::last_error();
             bytes.remove_prefix(static_cast<std::size_t>(n));
         }
         return 0;
@@ -78,8 +62,8 @@ public:
     received receive(std::size_t most = 4096) {
         received got;
         got.bytes.resize(most);
-        const auto n = repeated([&] { return ::recv(fd_, got.bytes.data(), most, 0); });
-        got.error = n < 0 ? errno : 0;
+        const auto n = native::receive(fd_, got.bytes.data(), most);
+        got.error = n < 0 ? native::last_error() : 0;
         got.bytes.resize(n < 0 ? 0 : static_cast<std::size_t>(n));
         return got;
     }
@@ -97,36 +81,26 @@ public:
     }
 
 private:
-    int fd_;
+    native::socket fd_;
 };
-
-inline sockaddr_in loopback(std::uint16_t port) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return address;
-}
 
 class blocking_listener {
 public:
-    blocking_listener() : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
-        const auto address = loopback(0);
-        REQUIRE(::bind(socket_.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address) ==
-                0);
-        REQUIRE(::listen(socket_.fd(), 128) == 0);
+    blocking_listener() : socket_(native::open(SOCK_STREAM)) {
+        REQUIRE(native::bind(fd(), 0));
+        REQUIRE(::listen(fd(), 128) == 0);
     }
 
     curfew::ip::endpoint endpoint() const {
-        sockaddr_in address{};
-        socklen_t size = sizeof address;
-        ::getsockname(socket_.fd(), reinterpret_cast<sockaddr*>(&address), &size);
-        return {curfew::ip::address::loopback_v4(), ntohs(address.sin_port)};
+        return {curfew::ip::address::loopback_v4(), native::port_of(fd())};
     }
 
-    int fd() const { return socket_.fd(); }
+    native::socket fd() const { return socket_.fd(); }
     blocking_socket accept() {
-        return blocking_socket(repeated([&] { return ::accept(fd(), nullptr, nullptr); }));
+        for (;;) {
+            blocking_socket accepted(::accept(fd(), nullptr, nullptr));
+            if (accepted.is_open() || !native::interrupted()) return accepted;
+        }
     }
     void close() { socket_.close(); }
 
@@ -135,10 +109,9 @@ private:
 };
 
 inline blocking_socket blocking_connect(const curfew::ip::endpoint& to) {
-    const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
-    const auto address = loopback(to.port());
+    const native::socket fd = native::open(SOCK_STREAM);
     // Without a time limit as yet: then the system itself goes on after an interruption.
-    REQUIRE(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+    REQUIRE(native::connect(fd, to.port()));
     return blocking_socket(fd);
 }
 

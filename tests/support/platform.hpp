@@ -3,9 +3,12 @@
 #pragma once
 
 #include <cerrno>
+#include <system_error>
 #include <vector>
 
 #include <curfew/platform/platform.hpp>
+
+#include "native.hpp"
 
 namespace test {
 
@@ -23,12 +26,34 @@ inline curfew::platform::socket_handle handle_of(int descriptor) {
 }
 #else
 inline constexpr bool has_ipv6 = true;
+#if defined(_WIN32)
+inline constexpr bool has_reuse_port = false;
+inline constexpr int tcp_timeout = WSAETIMEDOUT;
+#else
 inline constexpr bool has_reuse_port = true;
 inline constexpr int tcp_timeout = ETIMEDOUT;
-inline constexpr std::size_t stray_calls = 0;
-inline int descriptor_of(int handle) { return handle; }
-inline int handle_of(int descriptor) { return descriptor; }
 #endif
+inline constexpr std::size_t stray_calls = 0;
+inline native::socket descriptor_of(native::socket handle) { return handle; }
+inline native::socket handle_of(native::socket descriptor) { return descriptor; }
+#endif
+
+// Some of the numbers of curfew's platform.
+#if defined(_WIN32)
+inline constexpr int out_of_memory = WSA_NOT_ENOUGH_MEMORY;
+inline constexpr int invalid_argument = WSAEINVAL;
+#elif defined(TEST_PLATFORM_QUIRKY)
+inline constexpr int out_of_memory = console::error::nomem;
+inline constexpr int invalid_argument = console::error::inval;
+#else
+inline constexpr int out_of_memory = ENOMEM;
+inline constexpr int invalid_argument = EINVAL;
+#endif
+
+/// What calls say to a descriptor that is none. (On Windows it is no socket, whatever it is.)
+inline bool says_bad_descriptor(const std::error_code& ec) {
+    return ec == std::errc::bad_file_descriptor || ec == std::errc::not_a_socket;
+}
 
 /// While it lives, the system tells the truth, and at once: for tests of what holds only then.
 struct honest_system {

@@ -22,6 +22,11 @@ inline std::vector<curfew::reactor_kind> reactors() {
     return kinds;
 }
 
+/// Whether the system does the operations: what it has done, no cancellation takes back.
+inline bool is_proactor(curfew::reactor_kind kind) {
+    return kind == curfew::reactor_kind::io_uring || kind == curfew::reactor_kind::iocp;
+}
+
 }  // namespace test
 
 /// A test case that is run on every reactor; its body knows which one as `kind`.

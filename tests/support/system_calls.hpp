@@ -6,6 +6,13 @@
 
 namespace test {
 
+/// Windows' linkers have nothing of the kind.
+#if defined(_WIN32)
+inline constexpr bool counts_system_calls = false;
+#else
+inline constexpr bool counts_system_calls = true;
+#endif
+
 /// Calls of the wrapped functions since the program began.
 std::size_t system_calls();
 
