@@ -100,8 +100,8 @@ REACTOR_TEST("the end of the stream and a reset are told apart") {
             auto [socket, peer] = co_await test::connect(ctx, listener);
             peer.reset();
             auto [ec, n] = co_await socket.read_some(buffer);
-            CHECK(ec == std::errc::connection_reset);
-            CHECK(ec.category() == platform::error_code(0).category());
+            CHECK(says_reset(ec));
+            if (!native::is_wine()) CHECK(ec.category() == platform::error_code(0).category());
         }
     });
 }
@@ -133,7 +133,7 @@ REACTOR_TEST("writing to a peer that is gone is an error and no signal") {
             (void)co_await sleep_for(100us);
         }
         CHECK((last == std::errc::connection_reset || last == std::errc::broken_pipe));
-        CHECK((co_await write_all(socket, "x")).error() == std::errc::broken_pipe);
+        CHECK(says_broken((co_await write_all(socket, "x")).error()));
         auto [other, other_peer] = co_await test::connect(ctx, listener);
         CHECK(other.shutdown(shutdown_how::send).ok());
         CHECK((co_await write_all(other, "x")).error() == std::errc::broken_pipe);

@@ -91,7 +91,7 @@ REACTOR_TEST("after a limit with `close` the server sees a reset and the socket 
         CHECK(client.local_endpoint().is_unspecified());
     });
     server.thread.join();
-    CHECK(server.send_error == ECONNRESET);
+    CHECK(server.send_error == native::connection_reset);
 }
 
 REACTOR_TEST("a limit never fires early, and soon after its time") {

@@ -84,8 +84,9 @@ REACTOR_TEST("nobody at the other end is an error of a connected socket, which s
         a.connect(nobody).value();
         CHECK((co_await a.send("anyone?")).ok());
         std::array<char, 16> buffer;
-        CHECK((co_await with_timeout(a.receive(buffer), 5s)).error() ==
-              std::errc::connection_refused);
+        if (hears_of_closed_ports)
+            CHECK((co_await with_timeout(a.receive(buffer), 5s)).error() ==
+                  std::errc::connection_refused);
         CHECK((co_await with_timeout(a.receive(buffer), 2ms)).error() == errc::timed_out);
     });
 }
@@ -98,6 +99,7 @@ REACTOR_TEST("under limits that come and go no datagram is lost") {
         ctx.spawn([](udp::socket& from, ip::endpoint to) -> task<> {
             for (int i = 0; i < count; ++i) {
                 (co_await from.send_to(std::to_string(i), to)).value();
+                if (i % 100 == 99) (void)co_await sleep_for(1ms);  // for limits to expire
                 if (i % 8 == 7) (void)co_await sleep_for(std::chrono::microseconds(i % 300));
             }
         }(a, b.local_endpoint()));

@@ -5,6 +5,8 @@
 
 #if defined(__cpp_lib_jthread)  // some standard libraries have no stop_token yet
 
+#include <atomic>
+#include <chrono>
 #include <coroutine>
 #include <optional>
 #include <stop_token>
@@ -46,10 +48,14 @@ private:
     struct messenger {
         stoppable& to;
         void operator()() const noexcept {
-            to.sent_ = true;
+            phase seen = phase::waiting;
+            if (!to.phase_.compare_exchange_strong(seen, phase::posting)) return;
             to.scoped_.self->loop->post(to.request_);
+            to.phase_.store(phase::posted);
         }
     };
+
+    enum class phase : unsigned char { waiting, posting, posted, detached };
 
     struct request : posted_function {
         scoped<Awaitable>& target;
@@ -63,17 +69,23 @@ private:
         }
     };
 
-    /// Destroying the callback waits for one that is running in another thread, so from here on
-    /// nobody posts; what has been posted and has not arrived is taken back.
+    /// From here on nobody posts; what has been posted and has not arrived is taken back. To
+    /// destroy the callback means to wait for one that is running in another thread; but it has
+    /// nothing left to do by then, so that is soon over. (Where there are no futexes, GCC 12's wait
+    /// may miss its end if it takes long enough for the wait to sleep.)
     void detach() noexcept {
         if (!callback_) return;
+        phase seen = phase::waiting;
+        if (!phase_.compare_exchange_strong(seen, phase::detached))
+            while (phase_.load() == phase::posting) platform::pause(std::chrono::microseconds(20));
         callback_.reset();
-        if (sent_ && !request_.arrived) scoped_.self->loop->withdraw(request_);
+        if (phase_.load() == phase::posted && !request_.arrived)
+            scoped_.self->loop->withdraw(request_);
     }
 
     scoped<Awaitable> scoped_;
     std::stop_token token_;
-    bool sent_ = false;  // written by the callback, read after its end
+    std::atomic<phase> phase_{phase::waiting};
     request request_;
     std::optional<std::stop_callback<messenger>> callback_;
 };

@@ -43,7 +43,7 @@ private:
 
 /// What has gone through the free lists that the calling thread uses by default.
 inline frame_counters this_thread_frame_counters() noexcept {
-    return detail::this_thread_frames.lists.counters();
+    return detail::this_thread_frames().lists.counters();
 }
 
 /// While it lives, coroutine frames that are made in this thread come from `from`; null: from the
@@ -58,10 +58,10 @@ inline frame_counters this_thread_frame_counters() noexcept {
 class [[nodiscard]] frame_resource_scope {
 public:
     explicit frame_resource_scope(frame_resource* from) noexcept
-        : outer_(detail::this_thread_frames.chosen) {
-        detail::this_thread_frames.chosen = from;
+        : outer_(detail::this_thread_frames().chosen) {
+        detail::this_thread_frames().chosen = from;
     }
-    ~frame_resource_scope() { detail::this_thread_frames.chosen = outer_; }
+    ~frame_resource_scope() { detail::this_thread_frames().chosen = outer_; }
     frame_resource_scope(const frame_resource_scope&) = delete;
     frame_resource_scope& operator=(const frame_resource_scope&) = delete;
 

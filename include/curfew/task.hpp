@@ -11,6 +11,7 @@
 #include "core/awaiter.hpp"
 #include "core/fiber.hpp"
 #include "core/frame_memory.hpp"
+#include "core/of_this_thread.hpp"
 #include "core/trampoline.hpp"
 
 namespace curfew {
@@ -108,8 +109,7 @@ struct task_access {
 /// The fiber of coroutines that are not the library's tasks; nobody cancels it.
 inline fiber& outside_fiber() noexcept {
     if (this_thread.outside) return *this_thread.outside;
-    static thread_local fiber nowhere;
-    return nowhere;
+    return of_this_thread<fiber>();
 }
 
 /// The fiber that a coroutine belongs to.

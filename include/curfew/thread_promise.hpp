@@ -51,7 +51,6 @@ struct thread_state_of {
         if (seen != phase::awaited) return;
         to->post(*letter);
         now.store(phase::fulfilled, std::memory_order_release);
-        now.notify_all();
     }
 
     /// False: the value is there.
@@ -71,7 +70,12 @@ struct thread_state_of {
         return now.compare_exchange_strong(seen, phase::empty, std::memory_order_acq_rel);
     }
 
-    void wait_for_poster() const noexcept { now.wait(phase::posting, std::memory_order_acquire); }
+    /// The other thread is between two steps of `fulfil`. (Not `now.wait`: without futexes, GCC
+    /// 12's may sleep through its notification.)
+    void wait_for_poster() const noexcept {
+        while (now.load(std::memory_order_acquire) == phase::posting)
+            platform::pause(std::chrono::microseconds(20));
+    }
 };
 
 }  // namespace detail

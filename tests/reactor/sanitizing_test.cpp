@@ -26,11 +26,14 @@ REACTOR_TEST("a descriptor closed behind the library's back fails only its own o
             co_return co_await read_exactly(s, b);
         }(other, other_buffer));
         co_await yield();
-        // By a second descriptor the connection stays open.
-        const auto copy = native::duplicate(descriptor_of(socket.native_handle()));
+        // By a second descriptor the connection stays open. (Not on Windows' port: what is pending
+        // there would stay so, and nobody can cancel it without its handle.)
+        const bool leave_open = kind != reactor_kind::iocp;
+        auto copy = native::none;
+        if (leave_open) copy = native::duplicate(descriptor_of(socket.native_handle()));
         ctx.post([fd = descriptor_of(socket.native_handle())] { native::close(fd); });
         auto [ec, n] = co_await with_timeout(socket.read_some(buffer), 50ms);
-        if (kind == reactor_kind::epoll) {
+        if (kind == reactor_kind::epoll || (kind == reactor_kind::poll && native::is_wine())) {
             CHECK(ec == errc::timed_out);  // the system forgets such descriptors, and says nothing
         } else if (kind == reactor_kind::io_uring) {
             // A request that the kernel has taken has nothing to do with the number any more.
@@ -42,7 +45,7 @@ REACTOR_TEST("a descriptor closed behind the library's back fails only its own o
         CHECK(says_bad_descriptor((co_await with_timeout(write_all(socket, "x"), 1s)).error()));
         CHECK(other_peer.send("all well") == 0);
         CHECK((co_await others).value() == 8);
-        native::close(copy);
+        if (leave_open) native::close(copy);
     });
 }
 

@@ -6,6 +6,7 @@
 #include <system_error>
 #include <vector>
 
+#include <curfew/error.hpp>
 #include <curfew/platform/platform.hpp>
 
 #include "native.hpp"
@@ -54,6 +55,29 @@ inline constexpr int invalid_argument = EINVAL;
 inline bool says_bad_descriptor(const std::error_code& ec) {
     return ec == std::errc::bad_file_descriptor || ec == std::errc::not_a_socket;
 }
+
+/// What an operation says whose peer has reset the connection. Wine 8 takes it for the end of the
+/// stream if nobody was receiving at that time.
+inline bool says_reset(const std::error_code& ec) {
+    return ec == std::errc::connection_reset || (native::is_wine() && ec == curfew::errc::eof);
+}
+
+/// What a write says after that. (Windows says the same again.)
+inline bool says_broken(const std::error_code& ec) {
+#if defined(_WIN32)
+    return ec == std::errc::connection_reset || ec == std::errc::connection_aborted;
+#else
+    return ec == std::errc::broken_pipe;
+#endif
+}
+
+// Whether a connected UDP socket hears of nobody being there. On Windows it is told not to listen,
+// as it would hear of unconnected ones, too.
+#if defined(_WIN32)
+inline constexpr bool hears_of_closed_ports = false;
+#else
+inline constexpr bool hears_of_closed_ports = true;
+#endif
 
 /// While it lives, the system tells the truth, and at once: for tests of what holds only then.
 struct honest_system {

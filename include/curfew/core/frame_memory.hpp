@@ -8,6 +8,7 @@
 #include <new>
 
 #include "../config.hpp"
+#include "of_this_thread.hpp"
 
 // Address sanitizer finds more when every block is a fresh one, and knows what is not its user's.
 #if defined(__SANITIZE_ADDRESS__)
@@ -203,7 +204,34 @@ struct thread_frames {
     bool used = false;  // the lists have been opened; they are closed at the thread's end
 };
 
-inline thread_local constinit thread_frames this_thread_frames{};
+#if defined(CURFEW_EMULATED_THREAD_LOCAL)
+/// Where `thread_local` variables are gone before their destructors run, the lists are none.
+struct lasting_frames : thread_frames {
+    lasting_frames() noexcept {
+        used = true;
+        lists.open();
+    }
+    ~lasting_frames() {
+        lists.close();
+        here() = nullptr;
+    }
+    static lasting_frames*& here() noexcept {
+        static thread_local constinit lasting_frames* mine = nullptr;
+        return mine;
+    }
+};
+
+inline thread_frames& this_thread_frames() noexcept {
+    lasting_frames*& mine = lasting_frames::here();
+    if (!mine) [[unlikely]]
+        mine = &of_this_thread<lasting_frames>();
+    return *mine;
+}
+#else
+inline thread_local constinit thread_frames frames_of_this_thread{};
+
+inline thread_frames& this_thread_frames() noexcept { return frames_of_this_thread; }
+#endif
 
 /// For a block that the thread's lists have not kept: perhaps because this is the first.
 CURFEW_COLD inline void not_kept(thread_frames& mine, void* block, std::size_t bytes) noexcept {
@@ -244,10 +272,10 @@ CURFEW_COLD inline void* allocate_from(frame_resource& home, std::size_t bytes) 
 }
 
 /// A block for `size` bytes from `home`; null: from the thread's lists.
-inline void* take_block(std::size_t size, frame_resource* home = this_thread_frames.chosen) {
+inline void* take_block(std::size_t size, frame_resource* home = this_thread_frames().chosen) {
     const std::size_t bytes = size + sizeof home;
     void* const block =
-        home ? allocate_from(*home, bytes) : this_thread_frames.lists.allocate(bytes);
+        home ? allocate_from(*home, bytes) : this_thread_frames().lists.allocate(bytes);
     note_home(static_cast<std::byte*>(block) + size, home);
     return block;
 }
@@ -257,7 +285,7 @@ inline void give_back(void* block, std::size_t size) noexcept {
     const std::size_t bytes = size + sizeof home;
     if (home) [[unlikely]]
         return home->deallocate(block, bytes);
-    thread_frames& mine = this_thread_frames;
+    thread_frames& mine = this_thread_frames();
     if (!mine.lists.keep(block, bytes)) [[unlikely]]
         not_kept(mine, block, bytes);
 }

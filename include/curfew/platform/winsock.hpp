@@ -73,6 +73,11 @@
 // There is nothing else that `select` and `WSAPoll` wait for.
 #define CURFEW_LOOPBACK_WAKER 1
 
+// GCC's threads free `thread_local` variables before they run their destructors here.
+#if defined(__GNUC__) && !defined(__clang__)
+#define CURFEW_EMULATED_THREAD_LOCAL 1
+#endif
+
 #include "../config.hpp"
 #include "types.hpp"
 
@@ -546,6 +551,32 @@ inline socket_address remote_address(socket_handle handle) noexcept {
 
 /// The number of a network interface, for addresses with a scope; 0 if there is none of that name.
 inline std::uint32_t interface_index(const char* name) noexcept { return ::if_nametoindex(name); }
+
+#if defined(CURFEW_EMULATED_THREAD_LOCAL)
+// Threads -----------------------------------------------------------------------------------------
+
+namespace detail {
+
+template <class T>
+void WINAPI destroy(void* object) {
+    delete static_cast<T*>(object);
+}
+
+}  // namespace detail
+
+/// The calling thread's `T`, which the system destroys when the thread ends, by its own record of
+/// where it is (FlsAlloc).
+template <class T>
+T& until_thread_ends() noexcept {
+    static const DWORD index = ::FlsAlloc(&detail::destroy<T>);
+    auto* mine = static_cast<T*>(::FlsGetValue(index));
+    if (!mine) {
+        mine = new T;
+        ::FlsSetValue(index, mine);
+    }
+    return *mine;
+}
+#endif
 
 // Time and waiting --------------------------------------------------------------------------------
 
