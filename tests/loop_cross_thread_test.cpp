@@ -30,7 +30,7 @@ using test::watched_reactor;
 
 namespace {
 
-#if defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_THREAD__) || defined(_WIN32)  // where threads are slow
 constexpr int effort = 1;
 #elif defined(__has_feature)
 #if __has_feature(thread_sanitizer)

@@ -14,6 +14,7 @@ have() {
         libclang-rt-*-dev)
             local version=${1//[!0-9]/}
             g++ --version && "clang++-$version" -fsanitize=address -x c++ -o /dev/null - <<<'int main() {}' ;;
+        g++-mingw-w64-x86-64-posix) command -v x86_64-w64-mingw32-g++-posix ;;
         g++-*-linux-gnu) command -v "${1#g++-}-g++" ;;
         netcat-openbsd) command -v nc ;;
         ninja-build) command -v ninja ;;
