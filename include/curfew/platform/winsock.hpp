@@ -9,8 +9,8 @@
 #error "curfew: <windows.h> has brought in Winsock 1; include curfew, or <winsock2.h>, before it"
 #endif
 
-// The least of Windows' headers that sockets need, and no macro named `min` or `max`. A program
-// that wants more of them includes <windows.h> before or after this, as ever.
+// The lean part of <windows.h>, which <winsock2.h> includes, without macros named `min` and `max`.
+// A program that includes <windows.h> itself, before or after, gets all that it always gets.
 #if !defined(_WINDOWS_)
 #if !defined(WIN32_LEAN_AND_MEAN)
 #define WIN32_LEAN_AND_MEAN
@@ -20,43 +20,26 @@
 #define NOMINMAX
 #define CURFEW_DEFINED_NOMINMAX
 #endif
-#if !defined(NOGDI)
-#define NOGDI
-#define CURFEW_DEFINED_NOGDI
-#endif
-#if !defined(NOUSER)
-#define NOUSER
-#define CURFEW_DEFINED_NOUSER
 #endif
 #include <winsock2.h>
-#if defined(CURFEW_DEFINED_LEAN)
+// After it:
+#include <mswsock.h>
+#include <ws2tcpip.h>
+#if defined(CURFEW_DEFINED_LEAN)  // then it may be included again, for the rest
 #undef WIN32_LEAN_AND_MEAN
 #undef CURFEW_DEFINED_LEAN
+#undef _WINDOWS_
+#undef _INC_WINDOWS
 #endif
 #if defined(CURFEW_DEFINED_NOMINMAX)
 #undef NOMINMAX
 #undef CURFEW_DEFINED_NOMINMAX
 #endif
-#if defined(CURFEW_DEFINED_NOGDI)
-#undef NOGDI
-#undef CURFEW_DEFINED_NOGDI
-#endif
-#if defined(CURFEW_DEFINED_NOUSER)
-#undef NOUSER
-#undef CURFEW_DEFINED_NOUSER
-#endif
-// The guard of <windows.h>: its parts have their own, so including it again adds what is missing.
-#undef _WINDOWS_
-#undef _INC_WINDOWS
-#else
-#include <winsock2.h>
-#endif
-#include <mswsock.h>
-#include <ws2tcpip.h>
 
 #include <algorithm>
 #include <chrono>
 #include <climits>
+#include <cstddef>
 #include <cstring>
 #include <string>
 #include <system_error>
@@ -706,8 +689,13 @@ inline bool poll_misses_failed_connects() noexcept {
 /// returns how many they are, or -1 if the call has failed.
 inline int mark_failed_connects(poll_entry* entries, std::size_t count) noexcept {
     select_set readable, writable, failed;
-    for (std::size_t i = 0; i < count; ++i)
-        if ((entries[i].events & poll_out) && !entries[i].revents) failed.add(entries[i].fd);
+    bool any = false;
+    for (std::size_t i = 0; i < count; ++i) {
+        if (!(entries[i].events & poll_out) || entries[i].revents) continue;
+        failed.add(entries[i].fd);
+        any = true;
+    }
+    if (!any) return 0;  // which `select` refuses
     timeval now{0, 0};
     if (const int found = system_select(readable, writable, failed, &now); found <= 0) return found;
     int marked = 0;
