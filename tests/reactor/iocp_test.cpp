@@ -186,8 +186,8 @@ TEST_CASE("a released socket works in another context, after operations have bee
         (co_await write_all(server, "over")).value();
     }(reading, made.server));
     auto adopted = tcp::socket::adopt(second, handle).value();
-    const auto end = second.block_on(
-        [](tcp::socket& s, std::span<char> into) -> task<std::error_code> {
+    const auto end =
+        second.block_on([](tcp::socket& s, std::span<char> into) -> task<std::error_code> {
             CHECK((co_await with_timeout(s.read_some(into), 5s)).value() == 4);
             co_return (co_await with_timeout(s.read_some(into), 1ms)).ec;
         }(adopted, buffer));
@@ -206,8 +206,8 @@ TEST_CASE("a socket that belongs to somebody else's port says so, and stays its 
     run_on_port([](io_context& ctx) -> task<> {
         auto made = co_await test::connect(ctx);
         const HANDLE port = ::CreateIoCompletionPort(INVALID_HANDLE_VALUE, nullptr, 0, 1);
-        SOCKET theirs = ::WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, nullptr, 0,
-                                     WSA_FLAG_OVERLAPPED);
+        SOCKET theirs =
+            ::WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, nullptr, 0, WSA_FLAG_OVERLAPPED);
         REQUIRE(::CreateIoCompletionPort(reinterpret_cast<HANDLE>(theirs), port, 0, 0) == port);
         auto adopted = tcp::socket::adopt(ctx, theirs).value();
         const auto failed = co_await adopted.wait(readable | writable);
@@ -224,8 +224,7 @@ TEST_CASE("a cancelled write has moved what it says, and the stream goes on ther
         made.client.send_buffer_size(8192);
         made.server.receive_buffer_size(8192);
         std::string much(1 << 20, '\0');
-        for (std::size_t i = 0; i < much.size(); ++i)
-            much[i] = static_cast<char>(i * 31 + i / 256);
+        for (std::size_t i = 0; i < much.size(); ++i) much[i] = static_cast<char>(i * 31 + i / 256);
         auto reader = ctx.spawn([](tcp::socket& s, std::string_view all) -> task<std::size_t> {
             std::vector<char> buffer(32 * 1024);
             std::size_t read = 0;

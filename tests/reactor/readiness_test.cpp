@@ -167,8 +167,8 @@ REACTOR_TEST("out of descriptors, accept says so, and goes on when some are free
 }
 
 REACTOR_TEST("a timer signal every 100 us disturbs nothing") {
-    struct sigaction action {};
-    struct sigaction before {};
+    struct sigaction action{};
+    struct sigaction before{};
     action.sa_handler = [](int) {};
     ::sigaction(SIGALRM, &action, &before);  // without SA_RESTART: calls are interrupted
     itimerval storm{};

@@ -91,9 +91,7 @@ inline bool interrupted() { return errno == EINTR; }
 inline void close(socket which) { ::close(which); }
 inline socket open(int type) { return ::socket(AF_INET, type, 0); }
 
-inline void block(socket which) {
-    ::fcntl(which, F_SETFL, ::fcntl(which, F_GETFL) & ~O_NONBLOCK);
-}
+inline void block(socket which) { ::fcntl(which, F_SETFL, ::fcntl(which, F_GETFL) & ~O_NONBLOCK); }
 
 inline void limit(socket which, int seconds) {
     const timeval time{seconds, 0};
