@@ -132,7 +132,7 @@ TEST_CASE("completions that find no room in their queue are not lost") {
         // From one that the loop knows nothing of, all in one turn.
         const int sender = ::socket(AF_INET, SOCK_DGRAM, 0);
         for (auto& each : sockets) {
-            const auto to = loopback(each.local_endpoint().port());
+            const auto to = native::loopback(each.local_endpoint().port());
             CHECK(::sendto(sender, "x", 1, 0, reinterpret_cast<const sockaddr*>(&to), sizeof to) ==
                   1);
         }
@@ -159,7 +159,7 @@ TEST_CASE("a closed descriptor's number is reused at once, and only the new sock
                 old.close();
                 const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
                 CHECK(fd == number);
-                const auto to = loopback(listener.endpoint().port());
+                const auto to = native::loopback(listener.endpoint().port());
                 CHECK(::connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0);
                 fresh = tcp::socket::adopt(ctx, fd).value();
                 fresh_peer = listener.accept();
