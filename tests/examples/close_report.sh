@@ -1,38 +1,72 @@
 #!/usr/bin/env bash
-# On this system it is the peer: it tells what became of a connection, and ends when it is told to.
+# On this system it is the peer: it tells what became of a connection, ends when it is told to or
+# nobody comes, and refuses nonsense.
 source "$(dirname "$0")/lib.sh"
 
-if "$program" >"$log" 2>&1; then fail "it did not say that it needs Windows"; fi
-grep -q '^usage: close_report' "$log" || fail "no usage"
-if "$program" --nonsense >"$log" 2>&1; then fail "it took nonsense"; fi
-
-timeout 60 "$program" --serve 0 >"$log" &
-server=$!
-for ((i = 0; i < 200; i++)); do
-    port=$(sed -n 's/^listening on //p' "$log")
-    if [[ -n $port ]]; then break; fi
-    sleep 0.05
-done
-[[ -n $port ]] || fail "it does not listen"
-
-exec 3<>"/dev/tcp/127.0.0.1/$port" # the connection that asks
-echo control >&3
-answer() {
-    local line
-    echo "$1" >&3
-    read -r -t 20 line <&3 || fail "no answer to '$1'"
-    [[ $line == "$2" ]] || fail "'$1': $line"
+# refuses STATUS PATTERN ARGUMENT...: it ends so, at once, and says why.
+refuses() {
+    local status=0
+    timeout 20 "$program" "${@:3}" >"$work/output" 2>"$log" || status=$?
+    ((status == $1)) || fail "'${*:3}' ended with $status"
+    logged "$2"
+    [[ ! -s $work/output ]] || fail "'${*:3}' made a report: $(cat "$work/output")"
 }
 
-printf 'first read\nhello' >"/dev/tcp/127.0.0.1/$port"
-answer 'what first' 'end of stream after 5 bytes'
+refuses_nonsense() {
+    local each
+    for each in --serve '--serve 65536' '--serve -1' '--serve 70OO' '--serve 7000 soon' \
+        '--serve 7000 1 1' '--peer 127.0.0.1:7000' nonsense; do
+        # shellcheck disable=SC2086
+        refuses 2 '^usage: close_report' $each
+    done
+}
 
-exec 4<>"/dev/tcp/127.0.0.1/$port"
-printf 'second hold\nheld back' >&4
-answer 'go second' ok
-exec 4>&-
-answer 'what second' 'end of stream after 9 bytes'
+# connect TEXT: a connection that begins so, as $connection.
+connect() {
+    exec {connection}<>"/dev/tcp/127.0.0.1/$port"
+    printf '%s' "$1" >&"$connection"
+}
 
-echo quit >&3
-wait "$server" || fail "it ended with $?"
-server=
+# asked ORDER ANSWER: the peer's answer on the connection $control.
+asked() {
+    local line
+    echo "$1" >&"$control"
+    read -r -t 20 -u "$control" line || fail "no answer to '$1'"
+    [[ $line == "$2" ]] || fail "the answer to '$1' is '$line'"
+}
+
+is_the_peer() {
+    start --serve 0
+    connect $'control\n'
+    control=$connection
+
+    connect $'first read\nhello'
+    exec {connection}>&-
+    asked 'what first' 'end of stream after 5 bytes'
+
+    connect $'second hold\nheld back'
+    exec {connection}>&-
+    asked 'what second' 'nothing for 3 s after 0 bytes'
+    asked 'go second' ok
+    asked 'what second' 'end of stream after 9 bytes'
+
+    connect $'third greet\n'
+    [[ $(timeout 20 head -c 100 <&"$connection") == ggg*ggg ]] || fail "no greeting"
+    connect $'fourth greet\n'  # the greeting stays unread
+    sleep 0.2
+    exec {connection}>&-
+    asked 'what fourth' 'reset after 0 bytes'
+    asked 'what third' 'nothing for 3 s after 0 bytes'
+
+    asked who "$(uname -s) $(uname -r)"
+    asked 'how are you' 'what do you mean?'
+    echo quit >&"$control"
+    finish
+
+    start --serve 0 1  # and nobody comes
+    finish
+}
+
+refuses 2 'what Windows does'
+refuses_nonsense
+is_the_peer
