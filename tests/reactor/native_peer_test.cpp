@@ -1,63 +1,18 @@
 // What the peer of a connection from Windows sees, when that is a program of another system: Wine's
-// own sockets read a reset as the end of the stream, and so cannot tell. The peer is
-// ../../examples/close_report.cpp, run by ../support/with_native_peer; what it is told is written
-// there.
+// own sockets read a reset as the end of the stream, and so cannot tell.
 #include <curfew/tcp.hpp>
 
 #if defined(_WIN32)
 
 #include <array>
-#include <cstdlib>
 #include <string>
 
 #include "support/loop.hpp"
+#include "support/native_peer.hpp"
 
 using namespace test;
 
 namespace {
-
-/// The way to the peer, which keeps account of each connection by a name.
-class native_peer {
-public:
-    native_peer() {
-        const char* const port = std::getenv("CURFEW_TEST_NATIVE_PEER");
-        REQUIRE(port);
-        endpoint_ = {ip::address::loopback_v4(), static_cast<std::uint16_t>(std::atoi(port))};
-        control_ = blocking_connect(endpoint_);
-        REQUIRE(control_.send("control\n") == 0);
-    }
-
-    /// A connection that the peer reads to its end; with `hold`, not before `go`.
-    task<tcp::socket> connect(io_context& ctx, bool hold = false) {
-        static int connections = 0;
-        name_ = "c" + std::to_string(++connections);
-        tcp::socket socket(ctx);
-        (co_await socket.connect(endpoint_)).value();
-        (co_await write_all(socket, name_ + (hold ? " hold\n" : " read\n"))).value();
-        co_return socket;
-    }
-
-    void go() { ask("go"); }
-
-    /// What became of the last connection, in the peer's words.
-    std::string outcome() { return ask("what"); }
-
-private:
-    std::string ask(const std::string& what) {
-        REQUIRE(control_.send(what + " " + name_ + "\n") == 0);
-        std::string line;
-        for (;;) {
-            const auto got = control_.receive(1);
-            REQUIRE_FALSE(got.bytes.empty());
-            if (got.bytes == "\n") return line;
-            line += got.bytes;
-        }
-    }
-
-    ip::endpoint endpoint_;
-    blocking_socket control_;
-    std::string name_;
-};
 
 task<result<std::size_t>> read_into(tcp::socket& socket, std::span<char> buffer) {
     co_return co_await socket.read_some(buffer);
@@ -115,7 +70,7 @@ REACTOR_TEST("a close with a write pending delivers what the write says, an abor
         native_peer peer;
         const std::string much(32 << 20, 'x');
         for (const bool abort : {false, true}) {
-            auto socket = co_await peer.connect(ctx, true);
+            auto socket = co_await peer.connect(ctx, native_peer::reading::when_told);
             auto writing =
                 ctx.spawn([](tcp::socket& s, std::string_view all) -> task<result<std::size_t>> {
                     co_return co_await write_all(s, all);
