@@ -60,14 +60,11 @@ public:
 
     void close(socket_state& socket, close_mode how, completions& done) noexcept override {
         const platform::socket_handle handle = socket.handle;
-        // What is no connection has no peer to spare, but perhaps a port that is to be free.
-        const operation* const reader = socket.reader;
-        const bool connected = !reader || (reader->kind != operation_kind::connect &&
-                                           reader->kind != operation_kind::accept);
+        const bool connecting = socket.writer && socket.writer->kind == operation_kind::connect;
         if (how == close_mode::abortive && socket.is_open()) platform::reset_on_close(handle);
         end_all(socket, outcome::closed);
         if (handle == platform::invalid_socket) return;
-        if (how == close_mode::graceful && connected) {
+        if (how == close_mode::graceful && !connecting) {
             reap(std::chrono::nanoseconds::zero(), done);
             if (close_when_reaped(socket, handle)) return;
         }
