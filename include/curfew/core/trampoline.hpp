@@ -26,7 +26,7 @@ struct thread_state {
     fiber* current = nullptr;      // the fiber that runs
     std::coroutine_handle<> next;  // who goes on when the current coroutine has returned
     bool on_trampoline = false;    // somebody will look at `next`
-    int share = 0;                 // completions at once that the coroutine has left
+    int share = 1;                 // completions at once that the coroutine has left
     int reserve = 0;               // and the same, each of them only before `end`
     ticks end = 0;
 };
@@ -35,9 +35,9 @@ inline thread_local constinit thread_state this_thread{};
 
 /// With a budget of time the clock is asked each time.
 CURFEW_COLD inline bool budget_is_used_up(thread_state& state) noexcept {
+    state.share = 1;  // the next one is asked about, too
     if (state.reserve == 0 || ticks_now() >= state.end) return true;
     --state.reserve;
-    state.share = 1;
     return false;
 }
 
@@ -45,7 +45,7 @@ CURFEW_COLD inline bool budget_is_used_up(thread_state& state) noexcept {
 /// share of the turn and must give way, so that a socket that is always ready starves nobody.
 CURFEW_HOT inline bool share_is_used_up() noexcept {
     thread_state& state = this_thread;
-    return --state.share <= 0 && budget_is_used_up(state);
+    return --state.share == 0 && budget_is_used_up(state);
 }
 
 /// Resumes a coroutine, and then whoever it passes control on to. `state` is this thread's, and its

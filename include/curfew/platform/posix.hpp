@@ -340,13 +340,17 @@ inline int accept(socket_handle listener, socket_handle& handle) noexcept {
 CURFEW_HOT inline std::ptrdiff_t receive(socket_handle handle, std::byte* data,
                                          std::size_t size) noexcept {
     const auto n = ::recv(handle, data, size, 0);
-    return n >= 0 ? n : -errno;
+    if (n > 0) [[likely]]
+        return n;
+    return n == 0 ? 0 : -errno;
 }
 
 CURFEW_HOT inline std::ptrdiff_t send(socket_handle handle, const std::byte* data,
                                       std::size_t size) noexcept {
     const auto n = ::send(handle, data, size, detail::send_flags);
-    return n >= 0 ? n : -errno;
+    if (n > 0) [[likely]]
+        return n;
+    return n == 0 ? 0 : -errno;
 }
 
 /// Receives into `list[0].data + skip` and what follows.
