@@ -112,40 +112,78 @@ CURFEW_COLD inline bool begin(operation& op) noexcept {
     return give_way(op);
 }
 
-/// The single call of a read or write has moved nothing, though it had bytes to move.
-CURFEW_COLD inline bool begin_after_nothing(operation& op, std::ptrdiff_t n) noexcept {
-    return after_nothing(op, n) ? give_way(op) : start(op);
-}
+/// The longer ways of `begin_transfer`, each of which describes the operation first.
+template <operation_kind Kind, bool Exact>
+struct transfer_ways {
+    static constexpr bool reads = Kind == operation_kind::read;
+    static constexpr readiness direction = reads ? readiness::readable : readiness::writable;
+
+    CURFEW_HOT static void describe(operation& op) noexcept {
+        op.describe(Kind, direction, 1, !Exact);
+    }
+
+    CURFEW_COLD static bool otherwise(operation& op) noexcept {
+        describe(op);
+        return begin(op);
+    }
+
+    /// The call has moved some bytes, and is to go on until it has moved all.
+    CURFEW_COLD static bool after_a_part(operation& op, std::size_t count) noexcept {
+        describe(op);
+        op.advance(count);
+        return begin(op);
+    }
+
+    /// The call has returned `n`, which is no number of bytes.
+    CURFEW_COLD static bool after_nothing(operation& op, std::ptrdiff_t n) noexcept {
+        describe(op);
+        return detail::after_nothing(op, n) ? give_way(op) : start(op);
+    }
+
+    CURFEW_COLD static bool give_way_after(operation& op, std::size_t count) noexcept {
+        describe(op);
+        op.transferred = count;
+        return suspend_until_next_turn(op);
+    }
+};
 
 /// `begin` for a read or write with one buffer. Most of them are one call that succeeds, or have to
 /// wait and nothing stands in their way: these take the short way.
-template <operation_kind Kind>
+template <operation_kind Kind, bool Exact>
 CURFEW_HOT inline bool begin_transfer(operation& op) noexcept {
-    constexpr bool reads = Kind == operation_kind::read;
+    using ways = transfer_ways<Kind, Exact>;
     socket_state* const socket = op.socket;
-    if (op.owner->cancelled() || !socket || op.buffers->size == 0) [[unlikely]]
-        return begin(op);
+    const platform::buffer buffer = *op.buffers;
+    if (!socket || op.owner->cancelled() || buffer.size == 0) [[unlikely]]
+        return ways::otherwise(op);
     CURFEW_ASSERT(!socket->loop || socket->loop->is_this_thread());
-    if (socket->may_try(reads ? readiness::readable : readiness::writable)) {
+    if (socket->may_try(ways::direction)) {
         std::ptrdiff_t n;
-        if constexpr (reads)
-            n = platform::receive(socket->handle, op.buffers->data, op.buffers->size);
+        if constexpr (ways::reads)
+            n = platform::receive(socket->handle, buffer.data, buffer.size);
         else
-            n = platform::send(socket->handle, op.buffers->data, op.buffers->size);
+            n = platform::send(socket->handle, buffer.data, buffer.size);
         if (n <= 0) [[unlikely]]
-            return begin_after_nothing(op, n);
+            return ways::after_nothing(op, n);
         const auto count = static_cast<std::size_t>(n);
-        if (reads) note_read(*op.socket, count < op.buffers->size);
-        return op.advance(count) ? give_way(op) : begin(op);
+        if (ways::reads && is_dry_after(*socket, count < buffer.size))
+            socket->set_dry(readiness::readable);
+        if (Exact && count < buffer.size) [[unlikely]]
+            return ways::after_a_part(op, count);
+        op.transferred = count;
+        return share_is_used_up() && ways::give_way_after(op, count);
     }
-    operation*& place = reads ? socket->reader : socket->writer;
-    if (!socket->is_open() || place || socket->write_broken) [[unlikely]]
-        return begin(op);
+    operation*& place = ways::reads ? socket->reader : socket->writer;
+    if (place || (!ways::reads && socket->write_broken)) [[unlikely]]
+        return ways::otherwise(op);
+    if (!socket->watched && !socket->is_open()) [[unlikely]]
+        return ways::otherwise(op);
+    ways::describe(op);
     op.progress = operation::state::pending;
     if (!socket->watched && socket->loop->system().start(op)) [[unlikely]]
         return give_way(op);
-    (reads ? op.socket->reader : op.socket->writer) = &op;
-    suspend_in(op, *op.socket->loop);
+    place = &op;
+    suspend_in(op, *socket->loop);
     return true;
 }
 
@@ -158,6 +196,9 @@ public:
         : op_(Request::kind, request.directions(), request.socket) {
         request.describe(op_);
     }
+    explicit operation_awaiter(const Request& request) noexcept
+        requires(Request::one_transfer)
+        : op_(request.socket, request.buffers.own.data(), Request::exact) {}
     operation_awaiter(const operation_awaiter&) = delete;
     operation_awaiter& operator=(const operation_awaiter&) = delete;
     ~operation_awaiter() { Request::discard(op_); }
@@ -171,7 +212,7 @@ public:
         op_.waiter = coroutine;
         op_.owner = &fiber_of(coroutine);
         if constexpr (Request::one_transfer)
-            return begin_transfer<Request::kind>(op_);
+            return begin_transfer<Request::kind, Request::exact>(op_);
         else
             return begin(op_);
     }

@@ -81,6 +81,7 @@ struct yields_count {
 template <operation_kind Kind, bool Exact, std::size_t Count>
 struct transfer_request : request_of<Kind>, yields_count {
     static constexpr bool one_transfer = Count == 1;
+    static constexpr bool exact = Exact;
     buffers_of<Count> buffers;
 
     transfer_request(socket_state* on, const buffers_of<Count>& bytes) noexcept

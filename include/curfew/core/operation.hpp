@@ -101,17 +101,19 @@ struct socket_state {
 struct operation : detail::suspension {
     enum class state : std::uint8_t { idle, pending, complete };
 
-    socket_state* socket = nullptr;
-    const platform::buffer* buffers = nullptr;
-    std::size_t buffer_count = 0;
-    std::size_t offset = 0;  // done of buffers[0]
-    std::size_t transferred = 0;
+    socket_state* socket;
+    std::size_t buffer_count;
+    const platform::buffer* buffers;
+    std::size_t offset;  // done of buffers[0]
+    std::size_t transferred;
     // Not set where they do not matter:
     platform::socket_address* address;  // connect, receive_from, send_to; may be null
     platform::socket_handle accepted;   // accept, with success
     int error;                          // with outcome::system; the reactor's own while pending
     operation_kind kind;
     readiness interest;
+    bool plain;          // a read or write with one buffer that is done with any byte moved
+    std::uint8_t spare;  // so that one store sets these four
     bool exact = false;  // read or write: go on until the buffers are full or empty
     state progress = state::idle;
     outcome result = outcome::success;
@@ -119,10 +121,30 @@ struct operation : detail::suspension {
     outcome reason = outcome::success;
 
     operation(operation_kind what, readiness directions, socket_state* on) noexcept
-        : socket(on), kind(what), interest(directions) {}
+        : socket(on), buffers(nullptr) {
+        describe(what, directions, 0);
+    }
+
+    /// A read or write with one buffer. Most are done with a single call, so what that does not
+    /// need is left to `describe`, which comes before all else.
+    operation(socket_state* on, const platform::buffer* buffer, bool all_of_it) noexcept
+        : socket(on), buffers(buffer), exact(all_of_it) {}
+
     operation(const operation&) = delete;
     operation& operator=(const operation&) = delete;
     ~operation() { CURFEW_ASSERT(progress != state::pending); }
+
+    /// Says what it is to do, with `count` buffers; nothing of it has been done yet.
+    void describe(operation_kind what, readiness directions, std::size_t count,
+                  bool is_plain = false) noexcept {
+        kind = what;
+        interest = directions;
+        plain = is_plain;
+        spare = 0;
+        buffer_count = count;
+        offset = 0;
+        transferred = 0;
+    }
 
     bool waits_for(readiness direction) const noexcept { return interest & direction; }
 
@@ -172,10 +194,10 @@ public:
         ready_.push(op);
     }
 
-    /// The same for a `read` that was pending.
-    void push_read(operation& op) noexcept {
-        CURFEW_ASSERT(op.progress == operation::state::complete && op.socket->reader == &op);
-        op.socket->reader = nullptr;
+    /// The same for a `read` that was pending on `socket`.
+    void push_read(operation& op, socket_state& socket) noexcept {
+        CURFEW_ASSERT(op.progress == operation::state::complete && socket.reader == &op);
+        socket.reader = nullptr;
         ready_.push(op);
     }
 

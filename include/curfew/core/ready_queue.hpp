@@ -11,8 +11,8 @@ namespace detail {
 
 /// What can be queued: a suspended coroutine of a fiber, or (with no coroutine) a function.
 struct ready_node {
-    ready_node* next;
     std::coroutine_handle<> waiter;
+    ready_node* next;
     fiber* owner;
 };
 

@@ -26,11 +26,15 @@ CURFEW_COLD inline bool blocked_or_failed(operation& op, int error) noexcept {
     return false;
 }
 
-/// After a read that moved bytes: is another one worth its call? A read that falls short has left
-/// nothing behind, which holds with an edge-triggered reactor too: what arrives after it makes a
-/// new event, and what arrived before was either read or announced.
-CURFEW_HOT inline void note_read(socket_state& socket, bool fell_short) noexcept {
-    if (fell_short && !socket.more_behind)
+/// After a read that moved bytes: is another one not worth its call? A read that falls short has
+/// left nothing behind, which holds with an edge-triggered reactor too: what arrives after it makes
+/// a new event, and what arrived before was either read or announced.
+CURFEW_HOT inline bool is_dry_after(const socket_state& socket, bool fell_short) noexcept {
+    return fell_short && !socket.more_behind;
+}
+
+inline void note_read(socket_state& socket, bool fell_short) noexcept {
+    if (is_dry_after(socket, fell_short))
         socket.set_dry(readiness::readable);
     else
         socket.set_worth_trying(readiness::readable);
@@ -71,18 +75,28 @@ CURFEW_COLD inline bool after_nothing(operation& op, std::ptrdiff_t n) noexcept 
 }
 
 /// Reads, or goes on reading. True: the operation is complete.
-CURFEW_HOT inline bool attempt_read(operation& op) noexcept {
-    if (op.buffer_count != 1) [[unlikely]]
-        return read_on(op);
+inline bool attempt_read(operation& op) noexcept {
+    if (op.buffer_count != 1) return read_on(op);
     const std::size_t room = op.buffers->size - op.offset;
     const auto n = platform::receive(op.socket->handle, op.buffers->data + op.offset, room);
     if (n <= 0) [[unlikely]]
         return after_nothing(op, n);
     const auto count = static_cast<std::size_t>(n);
     note_read(*op.socket, count < room);
-    if (op.advance(count)) [[likely]]
-        return completed(op, outcome::success);
+    if (op.advance(count)) return completed(op, outcome::success);
     return op.socket->may_try(readiness::readable) && read_on(op);
+}
+
+/// The same for a `plain` read that is pending on `socket`, which nobody thinks worth trying yet.
+CURFEW_HOT inline bool attempt_plain_read(operation& op, socket_state& socket) noexcept {
+    const platform::buffer buffer = *op.buffers;
+    const auto n = platform::receive(socket.handle, buffer.data, buffer.size);
+    if (n <= 0) [[unlikely]]
+        return after_nothing(op, n);
+    op.transferred = static_cast<std::size_t>(n);
+    if (!is_dry_after(socket, op.transferred < buffer.size)) [[unlikely]]
+        socket.set_worth_trying(readiness::readable);
+    return completed(op, outcome::success);
 }
 
 inline bool datagram_moved(operation& op, platform::transfer moved) noexcept {

@@ -19,7 +19,7 @@ public:
             return;
         }
         error_ = waker_.error();
-        if (!error_) error_ = add(waker_.handle(), EPOLLIN | EPOLLET, nullptr);
+        if (!error_) error_ = add(waker_.handle(), EPOLLIN | EPOLLET, &nobody_);
     }
 
     ~epoll_reactor() override {
@@ -38,19 +38,17 @@ public:
             if (platform::interrupted(errno)) count = ::epoll_wait(epoll_, events_, batch, 0);
             if (count < 0) return platform::interrupted(errno) ? 0 : errno;
         }
-        for (const epoll_event *event = events_, *end = events_ + count; event != end; ++event) {
+        for (epoll_event *event = events_, *end = events_ + count; event != end; ++event) {
             // No coroutine runs in this loop, so no socket of this batch can be gone yet; and
             // `forget` takes a descriptor out before it is closed, so none can be stale.
-            auto* socket = static_cast<socket_state*>(event->data.ptr);
-            if (!socket) continue;  // the waker, whose edge needs no draining
-            std::uint32_t events = event->events;
-            if (events & ~std::uint32_t{EPOLLIN | EPOLLOUT}) [[unlikely]] {
-                socket->more_behind = true;
-                if (events & (EPOLLHUP | EPOLLERR)) events |= EPOLLOUT;
-                events |= EPOLLIN;
+            auto& socket = *static_cast<socket_state*>(event->data.ptr);
+            if (event->events & ~std::uint32_t{EPOLLIN | EPOLLOUT}) [[unlikely]] {
+                socket.more_behind = true;
+                if (event->events & (EPOLLHUP | EPOLLERR)) event->events |= EPOLLOUT;
+                event->events |= EPOLLIN;
             }
-            if (events & EPOLLIN) on_readable(*socket, done);
-            if (events & EPOLLOUT) on_writable(*socket, done);
+            if (event->events & EPOLLIN) on_readable(socket, done);
+            if (event->events & EPOLLOUT) on_writable(socket, done);
         }
         return 0;
     }
@@ -89,11 +87,12 @@ private:
     }
 
     CURFEW_HOT int wait_for_events(std::chrono::nanoseconds time) noexcept {
-        int milliseconds = 0;
-        if (time.count() > 0x3fff'ffff)  // about a second
+        int milliseconds = -1;
+        if (time != platform::forever) {
+            if (time.count() > 0 && time.count() <= 0x3fff'ffff)  // about a second
+                return wait_briefly(time);
             milliseconds = platform::detail::to_milliseconds(time);
-        else if (time.count() > 0)
-            return wait_briefly(time);
+        }
         return ::epoll_wait(epoll_, events_, batch, milliseconds);
     }
 
@@ -115,6 +114,7 @@ private:
     int error_ = 0;
     bool has_pwait2_ = true;
     platform::waker waker_;
+    socket_state nobody_;  // the waker's, whose edge needs no draining and who waits for nothing
     epoll_event events_[batch];
 };
 

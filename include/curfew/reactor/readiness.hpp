@@ -55,12 +55,11 @@ protected:
     /// The socket may be ready: tries what is parked there.
     CURFEW_HOT void on_readable(socket_state& socket, completions& done) noexcept {
         operation* const op = socket.reader;
-        if (op && op->kind == operation_kind::read) [[likely]] {
-            if (attempt_read(*op)) [[likely]]
-                done.push_read(*op);
-        } else if (!op || op->kind != operation_kind::connect) {
-            socket.set_worth_trying(readiness::readable);
-            if (op && attempt(*op)) done.push(*op);
+        if (op && op->plain) [[likely]] {
+            if (attempt_plain_read(*op, socket)) [[likely]]
+                done.push_read(*op, socket);
+        } else {
+            look_for_reader(socket, done);
         }
     }
 
@@ -85,6 +84,13 @@ protected:
     }
 
 private:
+    void look_for_reader(socket_state& socket, completions& done) noexcept {
+        operation* const op = socket.reader;
+        if (op && op->kind == operation_kind::connect) return;
+        socket.set_worth_trying(readiness::readable);
+        if (op && attempt(*op)) done.push(*op);
+    }
+
     void retry_write(operation& op, completions& done) noexcept {
         socket_state& socket = *op.socket;
         if (op.kind != operation_kind::connect) socket.set_worth_trying(readiness::writable);
