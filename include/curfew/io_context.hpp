@@ -68,7 +68,7 @@ public:
         detail::spawned_fiber& record = start(std::move(work));
         const join_handle<T> handle(record);
         const killer guard{loop_, record};
-        loop_.run(detail::endless, detail::loop::unlimited, [&] { return record.has_ended; });
+        loop_.run(detail::endless, detail::loop::extent::all, [&] { return record.has_ended; });
         if (!record.has_ended)
             detail::raise(errc::canceled, "curfew::io_context::block_on was stopped");
         record.reported = true;
@@ -93,7 +93,7 @@ public:
 
     /// Waits for one thing to do and does it. 0: there is no work.
     std::size_t run_one() {
-        return loop_.run(detail::endless, 1, [] { return false; });
+        return loop_.run(detail::endless, detail::loop::extent::one, [] { return false; });
     }
 
     /// Looks once at the system and runs what is ready, without waiting: the network's slice of a
@@ -196,7 +196,7 @@ private:
     }
 
     std::size_t run_to(detail::ticks end) {
-        return loop_.run(end, detail::loop::unlimited, [] { return false; });
+        return loop_.run(end, detail::loop::extent::all, [] { return false; });
     }
 
     static std::unique_ptr<reactor> named_reactor(reactor_kind kind, std::string_view asked) {

@@ -68,7 +68,10 @@ public:
             reactor_->close(*each, close_mode::graceful, done_);
         for (socket_state* each = sockets_; each; each = each->next)
             while (each->reader || each->writer) reap(platform::forever);
-        while (retired_) reap(platform::forever);
+        while (retired_) {
+            reap(platform::forever);
+            sweep_retired();
+        }
         // Destructors in a frame may give back a permit, set an event or cancel: nobody waits any
         // more who would be queued by that, and destroyed with the same frame.
         for (nursery* each = outside_.root.nurseries; each; each = each->next)
@@ -110,13 +113,13 @@ public:
     /// Queues for the next turn, behind what the system has to say.
     void defer(ready_node& node) noexcept {
         deferred_.push(node);
-        chores_ = true;
+        unusual_ |= has_chores;
     }
 
     /// Queues until the next turn of `run`, or the next call of `poll` or `poll_for`.
     void defer_to_tick(ready_node& node) noexcept {
         next_tick_.push(node);
-        chores_ = true;
+        unusual_ |= has_chores;
     }
 
     // Limits -----------------------------------------------------------------------------------
@@ -182,6 +185,7 @@ public:
         record.innermost = &promise;
         into.add(record);
         ++live_;
+        unusual_ &= ~has_no_tasks;
         begin(record.begin, record, frame);
     }
 
@@ -253,12 +257,14 @@ public:
         if (!owner) return free(socket);
         owner->reactor_->close(*socket, close_mode::graceful, owner->done_);
         unlink(*socket);
-        if (socket->reader || socket->writer)  // a proactor has yet to reap them
+        if (socket->reader || socket->writer) {  // a proactor has yet to reap them
             link(*socket, owner->retired_);
-        else if (socket->haunted)
+            owner->unusual_ |= has_retired;
+        } else if (socket->haunted) {
             link(*socket, owner->haunted_);
-        else
+        } else {
             free(socket);
+        }
     }
 
     // Any thread -------------------------------------------------------------------------------
@@ -302,33 +308,35 @@ public:
 
     // Turns ------------------------------------------------------------------------------------
 
-    static constexpr std::size_t unlimited = static_cast<std::size_t>(-1);
+    enum class extent : std::uint8_t { all, one };
 
-    /// Runs until `enough()`, `stop()`, or there is no work left; at most until `end`, and resumes
-    /// at most `most`. Returns how many coroutines and functions it has run.
+    /// Runs until `enough()`, `stop()`, or there is no work left; at most until `end`, or until it
+    /// has run one. Returns how many coroutines and functions it has run.
     template <class Enough>
-    std::size_t run(ticks end, std::size_t most, Enough enough) {
+    std::size_t run(ticks end, extent how_many, Enough enough) {
         const running_guard guard(*this);
         bury();  // who ended outside a run, or when something threw
         report_failure();
-        std::size_t left = most;
+        const std::size_t batch = how_many == extent::one ? 1 : fair_batch;
+        std::size_t total = 0;
         ticks until_deadline = look_at_deadlines(true);
-        while (!enough() && !stopping() && has_work()) {
+        while (!enough() && !stopping() && (!unusual_ || has_work())) {
             reap(time_to_wait(until_deadline, end));
-            if (chores_) [[unlikely]] {
+            if (unusual_) [[unlikely]] {
                 tick();
                 do_chores();
             }
-            const std::size_t resumed =
-                resume_ready(left < fair_batch ? left : fair_batch, endless);
+            const std::size_t resumed = resume_ready(batch, endless);
+            total += resumed;
             until_deadline = look_at_deadlines(resumed > 0);
-            if ((left -= resumed) == 0 || (end != endless && now() >= end)) [[unlikely]]
+            if (how_many == extent::one && total > 0) break;
+            if (end != endless && now() >= end) [[unlikely]]
                 break;
         }
         stopping();  // this run has ended anyway
         report_failure();
         if (live_ == 0 && !enough()) report_unclaimed();
-        return most - left;
+        return total;
     }
 
     /// What has waited for the next tick is ready. (In `run`, each turn is a tick.)
@@ -342,18 +350,24 @@ public:
         if (stopping()) return 0;
         reap(std::chrono::nanoseconds::zero());
         do_chores();
-        std::size_t total = resume_ready(unlimited, end);
+        std::size_t total = resume_ready(all_of_them, end);
         look_at_deadlines(total > 0);
-        if (!stopping()) total += resume_ready(unlimited, end);
+        if (!stopping()) total += resume_ready(all_of_them, end);
         stopping();
         report_failure();
         return total;
     }
 
 private:
+    static constexpr std::size_t all_of_them = static_cast<std::size_t>(-1);
     static constexpr std::size_t fair_batch = 256;  // resumed between two looks at the system
     static constexpr int fair_share = 64;           // completions at once, between two suspensions
     static constexpr unsigned seldom = 16;          // turns between two readings of the clock
+
+    // Bits of `unusual_`:
+    static constexpr unsigned has_chores = 1;    // see do_chores; with these it does not wait
+    static constexpr unsigned has_retired = 2;   // see `retired_`
+    static constexpr unsigned has_no_tasks = 4;  // so there may be no work at all
 
     /// While it lives, this loop is the one that runs in this thread.
     class running_guard {
@@ -393,7 +407,7 @@ private:
     }
 
     std::chrono::nanoseconds time_to_wait(ticks until_deadline, ticks end) noexcept {
-        if (chores_ || !ready_.empty()) return std::chrono::nanoseconds::zero();
+        if ((unusual_ & has_chores) || !ready_.empty()) return std::chrono::nanoseconds::zero();
         if (end != endless) [[unlikely]] {
             const ticks until_end = end > now() ? end - now() : 0;
             if (until_end < until_deadline) until_deadline = until_end;
@@ -402,17 +416,18 @@ private:
     }
 
     void reap(std::chrono::nanoseconds time) {
-        const int error = reactor_->wait(time, done_);
-        ++turns_since_reading_;
-        take_inbox(ready_);
-        if (retired_) sweep_retired();
-        if (error) [[unlikely]]
+        if (const int error = reactor_->wait(time, done_)) [[unlikely]]
             raise(system_error(error), "curfew: the reactor failed");
+        ++turns_since_reading_;
+        if (inbox_.load(std::memory_order_relaxed)) [[unlikely]]
+            take_inbox(ready_);
     }
 
-    /// What is seldom due, behind one flag: coroutines that gave way, exceptions that nobody joins.
+    /// What is seldom due: sockets that are gone, coroutines that gave way, exceptions that nobody
+    /// joins.
     CURFEW_COLD void do_chores() {
-        chores_ = !next_tick_.empty();
+        sweep_retired();
+        if (next_tick_.empty()) unusual_ &= ~has_chores;
         ready_.append(deferred_);
         report_failure();
     }
@@ -499,7 +514,7 @@ private:
     }
 
     /// Appends what other threads have posted, in their order.
-    void take_inbox(ready_queue& to) noexcept {
+    CURFEW_COLD void take_inbox(ready_queue& to) noexcept {
         if (!inbox_.load(std::memory_order_relaxed)) return;
         ready_node* newest = inbox_.exchange(nullptr, std::memory_order_acquire);
         ready_node* oldest = nullptr;
@@ -514,14 +529,24 @@ private:
 
     // The ends of fibers -----------------------------------------------------------------------
 
-    void bury() noexcept {
+    CURFEW_HOT void bury() noexcept {
+        if (ended_) [[unlikely]]
+            bury_all();
+    }
+
+    CURFEW_COLD void bury_all() noexcept {
         while (ended_) after_end(*std::exchange(ended_, ended_->next_ended));
+    }
+
+    /// A spawned task has ended.
+    void count_end() noexcept {
+        if (--live_ == 0) unusual_ |= has_no_tasks;
     }
 
     void after_end(spawned_fiber& record) noexcept {
         record.has_ended = true;
         record.ended = nullptr;
-        --live_;
+        count_end();
         const auto gone = record.gone;
         nursery* const home = record.home;
         if (gone) {  // who still has a handle, or an exception, outlives its group
@@ -538,7 +563,7 @@ private:
     /// kept for run().
     void retire(spawned_fiber& record) noexcept {
         if (record.promise && record.promise->failed() && !record.reported)
-            failures_.push(record), chores_ = true;
+            failures_.push(record), unusual_ |= has_chores;
         else
             dispose(record);
     }
@@ -551,7 +576,7 @@ private:
     /// Destroys a frame wherever it is suspended. A handle that is left keeps the record.
     void abandon(spawned_fiber& record) noexcept {
         if (!record.has_ended) {
-            --live_;
+            count_end();
             forget_end(record);
         }
         record.has_ended = true;
@@ -680,12 +705,13 @@ private:
         give_back(socket, sizeof(socket_state));
     }
 
-    void sweep_retired() noexcept {
+    CURFEW_COLD void sweep_retired() noexcept {
         for (socket_state* each = retired_; each;) {
             socket_state* const next = each->next;
             if (!each->reader && !each->writer) free(unlink(*each));
             each = next;
         }
+        if (!retired_) unusual_ &= ~has_retired;
     }
 
     /// Ended fibers whose exception run() has to report, in their order.
@@ -713,7 +739,7 @@ private:
     ready_queue deferred_;
     ready_queue next_tick_;
     completions done_;
-    bool chores_ = false;  // see do_chores
+    unsigned unusual_ = has_no_tasks;  // all that a turn need not look at while it is 0
     bool closing_ = false;
     bool destroying_ = false;
     unsigned turns_since_reading_ = 0;          // of the clock; 0: `now_` is of this turn

@@ -51,10 +51,10 @@ CURFEW_HOT inline bool share_is_used_up() noexcept {
 /// Resumes a coroutine, and then whoever it passes control on to. `state` is this thread's, and its
 /// `on_trampoline` is set.
 inline void run_chain(thread_state& state, std::coroutine_handle<> coroutine) {
-    do {
-        coroutine.resume();
-        coroutine = std::exchange(state.next, nullptr);
-    } while (coroutine);
+    coroutine.resume();
+    if (state.next) [[unlikely]]
+        do std::exchange(state.next, nullptr).resume();
+        while (state.next);
 }
 
 /// The same from anywhere, without disturbing a chain that is under way.
