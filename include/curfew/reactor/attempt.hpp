@@ -94,7 +94,7 @@ CURFEW_HOT inline bool attempt_plain_read(operation& op, socket_state& socket) n
     if (n <= 0) [[unlikely]]
         return after_nothing(op, n);
     op.transferred = static_cast<std::size_t>(n);
-    if (!is_dry_after(socket, op.transferred < buffer.size)) [[unlikely]]
+    if (!is_dry_after(socket, op.transferred < op.buffers->size)) [[unlikely]]
         socket.set_worth_trying(readiness::readable);
     return completed(op, outcome::success);
 }

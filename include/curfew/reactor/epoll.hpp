@@ -33,12 +33,13 @@ public:
 
     int wait(std::chrono::nanoseconds time, completions& done) noexcept override {
         int count = wait_for_events(time);
-        if (count < 0) [[unlikely]] {
-            // What is ready by now must be known before the loop turns to its deadlines.
-            if (platform::interrupted(errno)) count = ::epoll_wait(epoll_, events_, batch, 0);
-            if (count < 0) return platform::interrupted(errno) ? 0 : errno;
+        if (count <= 0) [[unlikely]] {
+            if (count < 0) count = look_again();
+            if (count <= 0) return -count;
         }
-        for (epoll_event *event = events_, *end = events_ + count; event != end; ++event) {
+        epoll_event* event = events_;
+        epoll_event* const end = events_ + count;
+        do {
             // No coroutine runs in this loop, so no socket of this batch can be gone yet; and
             // `forget` takes a descriptor out before it is closed, so none can be stale.
             auto& socket = *static_cast<socket_state*>(event->data.ptr);
@@ -49,7 +50,7 @@ public:
             }
             if (event->events & EPOLLIN) on_readable(socket, done);
             if (event->events & EPOLLOUT) on_writable(socket, done);
-        }
+        } while (++event != end);
         return 0;
     }
 
@@ -94,6 +95,15 @@ private:
             milliseconds = platform::detail::to_milliseconds(time);
         }
         return ::epoll_wait(epoll_, events_, batch, milliseconds);
+    }
+
+    /// A wait has failed. What is ready by now must be known before the loop turns to its
+    /// deadlines. Returns how many events there are, or the negated error number.
+    CURFEW_COLD int look_again() noexcept {
+        const int count =
+            platform::interrupted(errno) ? ::epoll_wait(epoll_, events_, batch, 0) : -1;
+        if (count >= 0) return count;
+        return platform::interrupted(errno) ? 0 : -errno;
     }
 
     /// epoll_pwait2 takes nanoseconds but came with Linux 5.11, and costs more than epoll_wait;

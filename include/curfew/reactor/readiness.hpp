@@ -53,7 +53,7 @@ protected:
     virtual void forget(socket_state& socket) noexcept = 0;
 
     /// The socket may be ready: tries what is parked there.
-    CURFEW_HOT void on_readable(socket_state& socket, completions& done) noexcept {
+    CURFEW_HOT static void on_readable(socket_state& socket, completions& done) noexcept {
         operation* const op = socket.reader;
         if (op && op->plain) [[likely]] {
             if (attempt_plain_read(*op, socket)) [[likely]]
@@ -84,14 +84,14 @@ protected:
     }
 
 private:
-    void look_for_reader(socket_state& socket, completions& done) noexcept {
+    CURFEW_COLD static void look_for_reader(socket_state& socket, completions& done) noexcept {
         operation* const op = socket.reader;
         if (op && op->kind == operation_kind::connect) return;
         socket.set_worth_trying(readiness::readable);
         if (op && attempt(*op)) done.push(*op);
     }
 
-    void retry_write(operation& op, completions& done) noexcept {
+    CURFEW_COLD void retry_write(operation& op, completions& done) noexcept {
         socket_state& socket = *op.socket;
         if (op.kind != operation_kind::connect) socket.set_worth_trying(readiness::writable);
         if (!(op.kind == operation_kind::connect ? end_connect(op) : attempt(op))) return;
