@@ -219,7 +219,7 @@ public:
 
     auto await_resume() noexcept {
         if (op_.result == outcome::success) [[likely]]
-            return Request::yield(op_, no_error);
+            return Request::yield(op_, no_error());
         return Request::yield(op_, failure());
     }
 

@@ -94,9 +94,10 @@ struct std::is_error_code_enum<curfew::errc> : std::true_type {};
 
 namespace curfew::detail {
 
-/// What success looks like; copied, which is cheaper than asking for the system's category each
-/// time.
-inline const std::error_code no_error;
+inline const std::error_category* const category_of_success = &std::error_code().category();
+
+/// What success looks like, without asking for the system's category each time.
+CURFEW_HOT inline std::error_code no_error() noexcept { return {0, *category_of_success}; }
 
 /// The code of an error number that came from the platform; 0: no error.
 CURFEW_COLD inline std::error_code system_error(int error) noexcept {
