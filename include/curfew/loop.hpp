@@ -472,18 +472,16 @@ private:
     /// after what completed meanwhile has been reaped, so that a completion beats its limit.
     /// Returns how long the loop may wait then; `endless` without a limit.
     ticks look_at_deadlines(bool resumed) {
-        if (deadlines_.any_fresh()) {
-            read_clock();
-            deadlines_.date(now_);
-        } else if (deadlines_.bound() == endless) {
+        const bool any_fresh = deadlines_.any_fresh();
+        if (!any_fresh && deadlines_.bound() == endless) {
             if (turns_since_reading_ >= turns_between_readings_) [[unlikely]]
                 read_clock_in_passing();
             return endless;
-        } else {
-            read_clock();
         }
-        const ticks left = deadlines_.bound() - now_;
-        return left > 0 ? left : expire(now_, resumed);
+        const ticks now = read_clock();
+        if (any_fresh) deadlines_.date(now);
+        const ticks left = deadlines_.bound() - now;
+        return left > 0 ? left : expire(now, resumed);
     }
 
     CURFEW_COLD ticks expire(ticks now, bool resumed) {
@@ -494,14 +492,12 @@ private:
     }
 
     void date_fresh() noexcept {
-        if (!deadlines_.any_fresh()) return;
-        read_clock();
-        deadlines_.date(now_);
+        if (deadlines_.any_fresh()) deadlines_.date(read_clock());
     }
 
-    void read_clock() noexcept {
-        now_ = ticks_now();
+    ticks read_clock() noexcept {
         turns_since_reading_ = 0;
+        return now_ = ticks_now();
     }
 
     /// Keeps `recent()` recent: in every turn if turns take long, and else seldom enough to cost

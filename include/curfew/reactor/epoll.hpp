@@ -90,9 +90,12 @@ private:
     CURFEW_HOT int wait_for_events(std::chrono::nanoseconds time) noexcept {
         int milliseconds = -1;
         if (time != platform::forever) {
-            if (time.count() > 0 && time.count() <= 0x3fff'ffff)  // about a second
-                return wait_briefly(time);
-            milliseconds = platform::detail::to_milliseconds(time);
+            // One comparison finds both what is short and what is too long for an int.
+            const auto rounded_up =
+                (static_cast<std::uint64_t>(time.count()) + 999'999) / 1'000'000;
+            if (rounded_up - 1000 > 0x3fff'ffff) [[unlikely]]
+                return wait_precisely(time);
+            milliseconds = static_cast<int>(rounded_up);
         }
         return ::epoll_wait(epoll_, events_, batch, milliseconds);
     }
@@ -106,9 +109,11 @@ private:
         return platform::interrupted(errno) ? 0 : -errno;
     }
 
-    /// epoll_pwait2 takes nanoseconds but came with Linux 5.11, and costs more than epoll_wait;
-    /// before it, and for a second or more, a limit is rounded up to milliseconds.
-    CURFEW_COLD int wait_briefly(std::chrono::nanoseconds time) noexcept {
+    /// Not at all, for less than a second, or for many days. epoll_pwait2 takes nanoseconds but
+    /// came with Linux 5.11, and costs more than epoll_wait; before it, and for a second or more, a
+    /// limit is rounded up to milliseconds.
+    CURFEW_COLD int wait_precisely(std::chrono::nanoseconds time) noexcept {
+        if (time.count() <= 0) return ::epoll_wait(epoll_, events_, batch, 0);
 #if defined(__GLIBC__) && (__GLIBC__ > 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ >= 35))
         if (has_pwait2_) {
             const timespec limit = platform::detail::to_timespec(time);
