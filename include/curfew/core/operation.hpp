@@ -194,10 +194,15 @@ public:
         ready_.push(op);
     }
 
-    /// The same for a `read` that was pending on `socket`.
+    /// The same for a read, or a write, that was pending on `socket`.
     void push_read(operation& op, socket_state& socket) noexcept {
         CURFEW_ASSERT(op.progress == operation::state::complete && socket.reader == &op);
         socket.reader = nullptr;
+        ready_.push(op);
+    }
+    void push_write(operation& op, socket_state& socket) noexcept {
+        CURFEW_ASSERT(op.progress == operation::state::complete && socket.writer == &op);
+        socket.writer = nullptr;
         ready_.push(op);
     }
 

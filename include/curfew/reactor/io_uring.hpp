@@ -47,14 +47,15 @@ public:
     std::string_view name() const noexcept override { return "io_uring"; }
 
     bool start(operation& op) noexcept override {
-        if (op.kind == operation_kind::connect && detail::open_to_connect(op)) return true;
-        if (op.kind == operation_kind::send_to && op.buffer_count > platform::max_buffers)
-            return detail::completed(op, outcome::system, platform::message_too_long);
-        if (free_ == none) add_slot();
-        const std::uint32_t index = std::exchange(free_, slots_[free_].next);
-        slots_[index].op = &op;
-        op.error = static_cast<int>(index);
-        submit(index);
+        if (!op.plain || free_ == none || first_ != none) [[unlikely]]
+            return start_rest(op);
+        io_uring_sqe* const entry = ring_.next_entry();
+        if (!entry) [[unlikely]]
+            return start_rest(op);
+        const std::uint32_t index = take_slot(op);
+        slots_[index].submitted = slots_[index].simple = true;
+        entry->user_data = identity(index);
+        describe_transfer(op, *op.buffers, *entry);
         return false;
     }
 
@@ -82,7 +83,8 @@ public:
     }
 
     int wait(std::chrono::nanoseconds time, completions& done) noexcept override {
-        if (!submit_queued()) time = std::chrono::nanoseconds::zero();
+        if (!(waker_is_watched_ && first_ == none) && !submit_queued()) [[unlikely]]
+            time = std::chrono::nanoseconds::zero();
         if (time.count() <= 0 && ring_.unsubmitted() == 0 && !ring_.has_due_work()) {
             deliver(done);  // the kernel has nothing to add
             return 0;
@@ -119,6 +121,7 @@ private:
         std::uint32_t next = none;  // in the queue, or in the list of the free
         bool queued = false;
         bool submitted = false;
+        bool simple = false;  // as a `plain` transfer, and nothing else of what is here holds
         bool poll = false;    // wait until it can go on before trying (again)
         bool closed = false;  // its socket was closed meanwhile
     };
@@ -129,7 +132,7 @@ private:
     static constexpr std::uint32_t generations = 1u << 31;
 
     std::uint64_t identity(std::uint32_t index) const noexcept {
-        return std::uint64_t{slots_[index].generation} << 32 | index;
+        return std::uint64_t{slots_[index].generation % generations} << 32 | index;
     }
 
     static std::uint32_t slot_of(const operation& op) noexcept {
@@ -144,11 +147,18 @@ private:
         slots_.emplace_back();
     }
 
+    CURFEW_HOT std::uint32_t take_slot(operation& op) noexcept {
+        const std::uint32_t index = std::exchange(free_, slots_[free_].next);
+        slots_[index].op = &op;
+        op.error = static_cast<int>(index);
+        return index;
+    }
+
     void free_slot(std::uint32_t index) noexcept {
         slot& freed = slots_[index];
         CURFEW_ASSERT(!freed.op && !freed.queued);
-        freed.generation = (freed.generation + 1) % generations;
-        freed.submitted = freed.poll = freed.closed = false;
+        ++freed.generation;
+        freed.submitted = freed.poll = freed.closed = freed.simple = false;
         freed.next = std::exchange(free_, index);
         if (envelope* const letter = std::exchange(freed.letter, nullptr)) [[unlikely]]
             letter->next = std::exchange(envelopes_, letter);
@@ -158,6 +168,7 @@ private:
         slot& added = slots_[index];
         CURFEW_ASSERT(!added.queued);
         added.queued = true;
+        added.simple = false;
         added.next = none;
         (last_ == none ? first_ : slots_[last_].next) = index;
         last_ = index;
@@ -191,7 +202,9 @@ private:
         for (operation* op : {first, second}) {
             if (!op) continue;
             if (op->reason == outcome::success) op->reason = why;
-            slots_[slot_of(*op)].closed = why == outcome::closed;
+            slot& ending = slots_[slot_of(*op)];
+            ending.closed = why == outcome::closed;
+            ending.simple = false;
             end(*op, done);
         }
         if (!socket.reader && !socket.writer) return;
@@ -217,12 +230,21 @@ private:
     /// Submits an operation or, if it has been, its cancellation: fills in an entry, which the
     /// kernel takes with the next `enter`. If all entries are in use, or others wait for one, it is
     /// queued; so nothing is ever dropped, and all remains in order.
-    CURFEW_HOT void submit(std::uint32_t index) noexcept {
+    void submit(std::uint32_t index) noexcept {
         io_uring_sqe* const entry = first_ == none ? ring_.next_entry() : nullptr;
-        if (entry) [[likely]]
+        if (entry)
             describe(index, *entry);
         else
             enqueue(index);
+    }
+
+    CURFEW_COLD bool start_rest(operation& op) noexcept {
+        if (op.kind == operation_kind::connect && detail::open_to_connect(op)) return true;
+        if (op.kind == operation_kind::send_to && op.buffer_count > platform::max_buffers)
+            return detail::completed(op, outcome::system, platform::message_too_long);
+        if (free_ == none) add_slot();
+        submit(take_slot(op));
+        return false;
     }
 
     /// Finds entries for what is queued. False if the kernel does not take enough of them now.
@@ -252,17 +274,22 @@ private:
         waker_is_watched_ = true;
     }
 
-    CURFEW_HOT void describe(std::uint32_t index, io_uring_sqe& entry) noexcept {
+    void describe(std::uint32_t index, io_uring_sqe& entry) noexcept {
         slot& next = slots_[index];
         const operation& op = *next.op;
         entry.user_data = identity(index);
-        if (next.submitted || next.poll || !is_plain_transfer(op)) [[unlikely]]
+        if (next.submitted || next.poll || !is_transfer(op) || op.buffer_count != 1)
             return describe_rest(next, entry);
         next.submitted = true;
+        describe_transfer(op, {op.buffers->data + op.offset, op.buffers->size - op.offset}, entry);
+    }
+
+    CURFEW_HOT static void describe_transfer(const operation& op, platform::buffer buffer,
+                                             io_uring_sqe& entry) noexcept {
         entry.fd = op.socket->handle;
-        entry.addr = reinterpret_cast<std::uintptr_t>(op.buffers->data + op.offset);
+        entry.addr = reinterpret_cast<std::uintptr_t>(buffer.data);
         constexpr std::size_t most = 0x7fff'f000;  // that one call transfers: see read(2)
-        entry.len = static_cast<std::uint32_t>(std::min(op.buffers->size - op.offset, most));
+        entry.len = static_cast<std::uint32_t>(std::min(buffer.size, most));
         if (op.kind == operation_kind::read) {
             entry.opcode = IORING_OP_RECV;
             entry.ioprio = poll_first(op);
@@ -275,13 +302,10 @@ private:
     static bool is_transfer(const operation& op) noexcept {
         return op.kind == operation_kind::read || op.kind == operation_kind::write;
     }
-    static bool is_plain_transfer(const operation& op) noexcept {
-        return is_transfer(op) && op.buffer_count == 1;
-    }
 
     /// What is known to be empty need not be tried before the kernel waits.
-    std::uint16_t poll_first(const operation& op) const noexcept {
-        return op.socket->slot && ring_.is_recent() ? detail::ring_poll_first : std::uint16_t{0};
+    static std::uint16_t poll_first(const operation& op) noexcept {
+        return static_cast<std::uint16_t>(op.socket->slot);
     }
 
     CURFEW_COLD void describe_rest(slot& next, io_uring_sqe& entry) noexcept {
@@ -354,38 +378,66 @@ private:
 
     void deliver(completions& done) noexcept {
         ring_.reap([&](const io_uring_cqe& completion) {
-            if (completion.user_data == of_waker) {
-                // The thread that submitted it has ended, or completions had no room.
-                if (!(completion.flags & IORING_CQE_F_MORE)) waker_is_watched_ = false;
-                return;
-            }
+            if (completion.res <= 0 || completion.user_data >= of_cancel) [[unlikely]]
+                return deliver_rest(completion, done);
             const auto index = static_cast<std::uint32_t>(completion.user_data);
-            const slot& about = slots_[index];
-            if (completion.user_data & of_cancel) {
-                // Not found, and still not complete: it was between two stations in the kernel.
-                if (completion.res < 0 && completion.user_data == (identity(index) | of_cancel) &&
-                    about.op && about.submitted && !about.queued)
-                    submit(index);
-                return;
+            slot& from = slots_[index];
+            CURFEW_ASSERT(completion.user_data == identity(index) && from.op && from.submitted);
+            if (!from.simple) [[unlikely]]
+                return succeeded(index, completion, done);
+            operation& op = *std::exchange(from.op, nullptr);
+            ++from.generation;
+            from.submitted = from.simple = false;
+            from.next = std::exchange(free_, index);
+            op.transferred = static_cast<std::size_t>(completion.res);
+            op.finish(outcome::success);
+            if (op.kind == operation_kind::read) {
+                note_what_is_left(*op.socket, completion);
+                done.push_read(op, *op.socket);
+            } else {
+                done.push_write(op, *op.socket);
             }
-            CURFEW_ASSERT(completion.user_data == identity(index) && about.op && about.submitted);
-            if (completion.res < 0)
-                failed(index, -completion.res, done);
-            else
-                succeeded(index, completion, done);
         });
     }
 
-    CURFEW_HOT void succeeded(std::uint32_t index, const io_uring_cqe& completion,
-                              completions& done) noexcept {
+    /// Says in the socket's `slot` how its next read is to be submitted.
+    CURFEW_HOT void note_what_is_left(socket_state& socket,
+                                      const io_uring_cqe& completion) const noexcept {
+        const bool empty = !(completion.flags & detail::ring_socket_nonempty);
+        socket.slot = empty && ring_.is_recent() ? detail::ring_poll_first : 0;
+    }
+
+    CURFEW_COLD void deliver_rest(const io_uring_cqe& completion, completions& done) noexcept {
+        if (completion.user_data == of_waker) {
+            // The thread that submitted it has ended, or completions had no room.
+            if (!(completion.flags & IORING_CQE_F_MORE)) waker_is_watched_ = false;
+            return;
+        }
+        const auto index = static_cast<std::uint32_t>(completion.user_data);
+        const slot& about = slots_[index];
+        if (completion.user_data & of_cancel) {
+            // Not found, and still not complete: it was between two stations in the kernel.
+            if (completion.res < 0 && completion.user_data == (identity(index) | of_cancel) &&
+                about.op && about.submitted && !about.queued)
+                submit(index);
+            return;
+        }
+        CURFEW_ASSERT(completion.user_data == identity(index) && about.op && about.submitted);
+        if (completion.res < 0)
+            failed(index, -completion.res, done);
+        else
+            succeeded(index, completion, done);
+    }
+
+    CURFEW_COLD void succeeded(std::uint32_t index, const io_uring_cqe& completion,
+                               completions& done) noexcept {
         slot& from = slots_[index];
         operation& op = *from.op;
-        if (from.poll || !is_transfer(op)) [[unlikely]]
-            return rest_succeeded(index, completion.res, done);
+        if (from.poll || !is_transfer(op)) return rest_succeeded(index, completion.res, done);
         if (op.kind == operation_kind::read) {
             if (completion.res == 0) [[unlikely]]
                 return finish(index, done, outcome::eof);
-            op.socket->slot = !(completion.flags & detail::ring_socket_nonempty);
+            note_what_is_left(*op.socket, completion);
         }
         if (!op.advance(static_cast<std::size_t>(completion.res))) [[unlikely]]
             return go_on(index, done);
@@ -455,8 +507,8 @@ private:
     void go_on(std::uint32_t index, completions& done, bool poll = false) noexcept {
         slot& again = slots_[index];
         if (again.op->reason != outcome::success) return finish(index, done, outcome::canceled);
-        again.generation = (again.generation + 1) % generations;
-        again.submitted = false;
+        ++again.generation;
+        again.submitted = again.simple = false;
         again.poll = poll;
         submit(index);
     }

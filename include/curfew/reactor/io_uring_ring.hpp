@@ -51,8 +51,11 @@ public:
     bool is_recent() const noexcept { return is_recent_; }
 
     /// An entry to fill in, all zero; null if the queue is full.
-    io_uring_sqe* next_entry() noexcept {
-        if (unsubmitted() > mask_) return nullptr;
+    CURFEW_HOT io_uring_sqe* next_entry() noexcept {
+        if (tail_ == end_of_room_) [[unlikely]] {
+            end_of_room_ = load(submission_head_) + mask_ + 1;
+            if (tail_ == end_of_room_) return nullptr;
+        }
         return ::new (&submissions_[tail_++ & mask_]) io_uring_sqe{};
     }
 
@@ -97,10 +100,10 @@ public:
     /// Calls `take` on all completions that are there, in their order.
     template <class Take>
     CURFEW_HOT void reap(Take take) noexcept {
-        for (unsigned tail; head_ != (tail = load(completion_tail_));) {
-            while (head_ != tail) take(completions_[head_++ & completion_mask_]);
-            store(completion_head_, head_);
-        }
+        const unsigned tail = load(completion_tail_);
+        for (unsigned head = head_; head != tail; ++head)
+            take(completions_[head & completion_mask_]);
+        store(completion_head_, head_ = tail);
     }
 
 private:
@@ -205,8 +208,9 @@ private:
     const io_uring_cqe* completions_ = nullptr;
     unsigned mask_ = 0;
     unsigned completion_mask_ = 0;
-    unsigned tail_ = 0;  // of the submissions that are filled in
-    unsigned head_ = 0;  // of the completions that are not yet taken
+    unsigned tail_ = 0;         // of the submissions that are filled in
+    unsigned end_of_room_ = 0;  // where the tail cannot pass the head, as seen when last looked at
+    unsigned head_ = 0;         // of the completions that are not yet taken
 };
 
 }  // namespace curfew::detail
