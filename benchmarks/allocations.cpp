@@ -2,15 +2,16 @@
 // library may call malloc or aligned_alloc itself (Asio does, for coroutine frames). So malloc and
 // its relatives are replaced, and pass the call on to glibc's own names for them.
 
-#include "echo.hpp"
+#include "measure.hpp"
 
 #include <cerrno>
+#include <cstddef>
 
 namespace {
 unsigned long calls = 0;  // the programs have one thread
 }
 
-unsigned long echo::allocations() noexcept { return calls; }
+unsigned long bench::allocations() noexcept { return calls; }
 
 extern "C" {
 void* __libc_malloc(std::size_t);

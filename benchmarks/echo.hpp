@@ -1,76 +1,23 @@
-// What the echo programs share, so that they differ in nothing but the way they wait: the command
-// line, the message, the meter and the allocation count.
+// What the echo programs share, so that they differ in nothing but the way they wait: the message
+// and the meter.
 //
 // All of them do the same: 64-byte messages over loopback TCP, clients and servers in one thread
 // and one loop; a client sends a message, waits for its echo and compares it byte for byte.
 #pragma once
 
+#include "measure.hpp"
+
 #include <array>
-#include <charconv>
 #include <cstddef>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <ctime>
-#include <initializer_list>
-#include <string_view>
 
 namespace echo {
 
+using namespace bench;
+
 inline constexpr std::size_t message_size = 64;
 inline constexpr std::size_t buffer_size = 4096;  // larger than a message, as a server's would be
-
-[[noreturn]] inline void fail(std::string_view what, std::string_view why) {
-    std::fprintf(stderr, "%.*s: %.*s\n", static_cast<int>(what.size()), what.data(),
-                 static_cast<int>(why.size()), why.data());
-    std::exit(1);
-}
-
-/// Calls to the allocator since the start of the program (allocations.cpp).
-unsigned long allocations() noexcept;
-
-/// The command line: `--name value`, each name from the list the program gives.
-class arguments {
-public:
-    arguments(int argc, char** argv, std::initializer_list<std::string_view> names)
-        : argc_(argc), argv_(argv) {
-        for (int i = 1; i < argc; i += 2) {
-            bool known = false;
-            for (std::string_view name : names) known = known || name == argv[i];
-            if (!known) fail(argv[i], "unknown option");
-            if (i + 1 == argc) fail(argv[i], "wants a value");
-        }
-    }
-
-    std::string_view text(std::string_view name, std::string_view otherwise) const {
-        for (int i = 1; i < argc_; i += 2)
-            if (name == argv_[i]) return argv_[i + 1];
-        return otherwise;
-    }
-
-    /// One of `choices`; the first of them when the option is not given.
-    std::string_view choice(std::string_view name,
-                            std::initializer_list<std::string_view> choices) const {
-        std::string_view given = text(name, *choices.begin());
-        for (std::string_view choice : choices)
-            if (choice == given) return given;
-        fail(name, "no such choice");
-    }
-
-    unsigned long number(std::string_view name, unsigned long otherwise) const {
-        std::string_view given = text(name, {});
-        if (given.empty()) return otherwise;
-        unsigned long value = 0;
-        auto [end, error] = std::from_chars(given.data(), given.data() + given.size(), value);
-        if (error != std::errc() || end != given.data() + given.size() || value == 0)
-            fail(name, "wants a positive number");
-        return value;
-    }
-
-private:
-    int argc_;
-    char** argv_;
-};
 
 /// The message of one connection, different in every round.
 class message {
@@ -124,31 +71,15 @@ public:
 private:
     static constexpr unsigned long warm_up = 50;  // round trips of each connection
 
-    struct moment {
-        double wall;
-        double cpu;
-        unsigned long allocations;
-    };
-
-    static double seconds(clockid_t clock) noexcept {
-        timespec time{};
-        clock_gettime(clock, &time);
-        return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
-    }
-
-    static moment now() noexcept {
-        return {seconds(CLOCK_MONOTONIC), seconds(CLOCK_PROCESS_CPUTIME_ID), allocations()};
-    }
-
     unsigned long measured() const noexcept { return connections_ * rounds_of_each_; }
 
     [[gnu::noinline]] void mark() noexcept {
         if (!started_) {
             started_ = true;
             until_mark_ = measured();
-            first_ = now();
+            first_ = moment::now();
         } else {
-            last_ = now();
+            last_ = moment::now();
             finished_ = true;
         }
     }
