@@ -1,7 +1,6 @@
 // game_clock: the time of a game, which can be paused, slowed, and moved a step at a time.
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <optional>
 
@@ -102,13 +101,13 @@ public:
 private:
     duration move(detail::ticks step) noexcept {
         const detail::ticks room = detail::longest - time_.now;
-        detail::ticks whole = paused_ ? 0 : std::min(step, max_step_);
+        detail::ticks whole = paused_ ? 0 : step < max_step_ ? step : max_step_;
         if (!paused_ && scale_ != 1.0) {
             const double exact = static_cast<double>(whole) * scale_ + fraction_;
             whole = exact < static_cast<double>(room) ? static_cast<detail::ticks>(exact) : room;
             fraction_ = whole < room ? exact - static_cast<double>(whole) : 0.0;
         }
-        whole = std::min(whole, room);
+        if (whole > room) whole = room;
         time_.now += whole;
         time_.wheel.expire(time_.now);
         return duration(whole);

@@ -157,7 +157,10 @@ public:
     /// the clock only now and then, and a time may include a few turns before. Declared in
     /// `<curfew/task_tree.hpp>`. Where the source locations are not wanted, define
     /// CURFEW_SOURCE_LOCATIONS as 0 in all of the program.
-    std::vector<task_info> tasks();
+    ///
+    /// (A template, as is all behind it, so that only programs that ask have to compile it.)
+    template <class Task = task_info>
+    std::vector<Task> tasks();
 
     /// Writes that tree to `out`, a `std::ostream`, as text for a person. Belongs to the loop's
     /// thread like all else; to look from another one: `ctx.post([&] { ctx.dump(std::cerr); })`.

@@ -1,15 +1,14 @@
 // What the tasks of a context are doing: io_context::tasks and io_context::dump.
 #pragma once
 
-#include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
-#include <functional>
 #include <iterator>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -61,55 +60,48 @@ struct task_info {
 
 namespace detail {
 
-/// Takes the picture.
+/// Takes the picture. `Task` is task_info, and a parameter only so that a program that never asks
+/// does not compile all this.
+template <class Task>
 class task_observer {
 public:
     explicit task_observer(loop& of) : loop_(of) {
         loop_.for_each_limit([&](timer_node& node) {
             limit_report report;
             node.expired(node, &report);
-            if (report.target) operation_limits_.push_back({report.target, &node});
+            if (report.target) operation_limits_.emplace(report.target, &node);
         });
         loop_.for_each_ready([&](const ready_node& node) {
-            if (node.owner) ready_.push_back(node.owner);
+            if (node.owner) ready_.insert(node.owner);
         });
-        const auto by_address = [](const auto& a, const auto& b) { return less(a.first, b.first); };
-        std::sort(operation_limits_.begin(), operation_limits_.end(), by_address);
-        std::sort(ready_.begin(), ready_.end(), std::less<>());
         now_ = loop_.now();
     }
 
-    std::vector<task_info> all() const { return within(loop_.outside().root); }
+    std::vector<Task> all() const { return within(loop_.outside().root); }
 
 private:
-    using limit_of = std::pair<const void*, const timer_node*>;
-
-    static bool less(const void* a, const void* b) noexcept { return std::less<>()(a, b); }
-
     /// The fibers in the nurseries of a scope, as they were added.
-    std::vector<task_info> within(const cancel_scope& scope) const {
-        std::vector<task_info> found;
+    std::vector<Task> within(const cancel_scope& scope) const {
+        std::vector<Task> found;  // the newest first
         for (const nursery* each = scope.nurseries; each; each = each->next)
             for (const fiber* child = each->first; child; child = child->next)
                 if (child->ended) found.push_back(look_at(*child));
-        std::reverse(found.begin(), found.end());
-        return found;
+        return {std::make_move_iterator(found.rbegin()), std::make_move_iterator(found.rend())};
     }
 
-    task_info look_at(const fiber& self) const {
-        task_info info;
+    Task look_at(const fiber& self) const {
+        Task info;
         info.cancelled = self.cancelled();
-        if (std::binary_search(ready_.begin(), ready_.end(), &self, std::less<>()))
-            info.state =
-                self.waiting ? task_info::condition::ready : task_info::condition::starting;
+        if (ready_.contains(&self))
+            info.state = self.waiting ? Task::condition::ready : Task::condition::starting;
         else if (!self.waiting)
-            info.state = task_info::condition::running;
+            info.state = Task::condition::running;
         if (self.waiting) look_at(*self.waiting, info);
         bool reached = true;  // by limits further out
         for (const cancel_scope* scope = self.scope;; scope = scope->parent) {
             if (scope->limit && reached && scope->limit->armed()) add(*scope->limit, info);
             if (scope->shield) reached = false;
-            std::vector<task_info> inner = within(*scope);
+            std::vector<Task> inner = within(*scope);
             info.children.insert(info.children.begin(), std::make_move_iterator(inner.begin()),
                                  std::make_move_iterator(inner.end()));
             if (scope == &self.root) break;
@@ -118,20 +110,18 @@ private:
         return info;
     }
 
-    void look_at(const suspension& waiting, task_info& info) const {
+    void look_at(const suspension& waiting, Task& info) const {
         wait_report report;
         waiting.type->describe(waiting, report);
         info.waits_for = report.what;
-        info.waiting = std::chrono::nanoseconds(std::max<ticks>(now_ - waiting.since, 0));
+        if (now_ > waiting.since) info.waiting = std::chrono::nanoseconds(now_ - waiting.since);
         if (report.address)
             info.peer = ip::endpoint(*report.address);
         else if (report.socket && report.socket->is_open())
             info.peer = peer_of(*report.socket);
         if (report.until != endless) info.sleep_left = left_until(report.until, report.now);
-        const auto range = std::equal_range(
-            operation_limits_.begin(), operation_limits_.end(), limit_of(&waiting, nullptr),
-            [](const limit_of& a, const limit_of& b) { return less(a.first, b.first); });
-        for (auto each = range.first; each != range.second; ++each) add(*each->second, info);
+        const auto [first, last] = operation_limits_.equal_range(&waiting);
+        for (auto each = first; each != last; ++each) add(*each->second, info);
     }
 
     static ip::endpoint peer_of(const socket_state& socket) {
@@ -139,7 +129,7 @@ private:
         return peer.is_unspecified() ? ip::endpoint(platform::local_address(socket.handle)) : peer;
     }
 
-    void add(const timer_node& limit, task_info& info) const {
+    void add(const timer_node& limit, Task& info) const {
         limit_report report;
         // Asked for a report, it changes nothing.
         limit.expired(const_cast<timer_node&>(limit), &report);
@@ -154,7 +144,7 @@ private:
     }
 
     static void add_stack([[maybe_unused]] const promise_base* innermost,
-                          [[maybe_unused]] task_info& info) {
+                          [[maybe_unused]] Task& info) {
 #if CURFEW_SOURCE_LOCATIONS
         for (const promise_base* each = innermost; each; each = each->caller)
             if (std::strcmp(each->where.file_name(), branches_file()) != 0)
@@ -169,7 +159,7 @@ private:
         for (const std::string_view unnamed : {"(anonymous namespace)::", "(anonymous class)::"})
             for (std::size_t at; (at = name.find(unnamed)) != name.npos;)
                 name.erase(at, unnamed.size());
-        name.resize(std::min(name.find('('), name.size()));
+        if (const auto end = name.find('('); end != name.npos) name.resize(end);
         int depth = 0;
         for (std::size_t i = name.size(); i-- > 0;) {
             if (name[i] == '>') ++depth;
@@ -184,14 +174,15 @@ private:
 
     loop& loop_;
     ticks now_ = 0;
-    std::vector<limit_of> operation_limits_;  // of bare operations, by address
-    std::vector<const fiber*> ready_;
+    std::multimap<const void*, const timer_node*> operation_limits_;  // of bare operations
+    std::set<const fiber*> ready_;
 };
 
 // As text -----------------------------------------------------------------------------------------
 
 /// "35 ms", "1.5 s", "2 min 5 s".
-inline std::string to_text(std::chrono::nanoseconds time) {
+template <class Time>
+std::string to_text(Time time) {
     const double seconds = std::chrono::duration<double>(time).count();
     char text[40];
     if (seconds < 0.001)
@@ -201,32 +192,34 @@ inline std::string to_text(std::chrono::nanoseconds time) {
     else if (seconds < 60)
         std::snprintf(text, sizeof text, "%.1f s", seconds);
     else
-        std::snprintf(text, sizeof text, "%.0f min %d s", std::floor(seconds / 60),
-                      static_cast<int>(seconds) % 60);
+        std::snprintf(text, sizeof text, "%lld min %lld s", static_cast<long long>(seconds) / 60,
+                      static_cast<long long>(seconds) % 60);
     return text;
 }
 
-inline std::size_t count(const std::vector<task_info>& tasks) {
+template <class Task>
+std::size_t count(const std::vector<Task>& tasks) {
     std::size_t total = tasks.size();
-    for (const task_info& each : tasks) total += count(each.children);
+    for (const Task& each : tasks) total += count(each.children);
     return total;
 }
 
-inline std::string describe(const task_info& task) {
+template <class Task>
+std::string describe(const Task& task) {
     std::string text;
     switch (task.state) {
-    case task_info::condition::starting:
+    case Task::condition::starting:
         text = "has not begun yet";
         break;
-    case task_info::condition::running:
+    case Task::condition::running:
         text = "runs";
         break;
-    case task_info::condition::ready:
-    case task_info::condition::waiting:
+    case Task::condition::ready:
+    case Task::condition::waiting:
         text = std::string(task.waits_for);
         if (!task.peer.is_unspecified()) text += ' ' + task.peer.to_string();
         text += ", for " + to_text(task.waiting);
-        if (task.state == task_info::condition::ready) text += ", and will go on now";
+        if (task.state == Task::condition::ready) text += ", and will go on now";
         if (task.sleep_left) text += ", " + to_text(*task.sleep_left) + " left";
         break;
     }
@@ -239,9 +232,9 @@ inline std::string describe(const task_info& task) {
     return text;
 }
 
-inline void write(const std::vector<task_info>& tasks, const std::string& indent,
-                  std::string& text) {
-    for (const task_info& each : tasks) {
+template <class Task>
+void write(const std::vector<Task>& tasks, const std::string& indent, std::string& text) {
+    for (const Task& each : tasks) {
         text += indent + "- " + describe(each) + '\n';
         for (const source_place& place : each.stack)
             text += indent + "    " + std::string(place.file) + ':' + std::to_string(place.line) +
@@ -252,14 +245,15 @@ inline void write(const std::vector<task_info>& tasks, const std::string& indent
 
 }  // namespace detail
 
-inline std::vector<task_info> io_context::tasks() {
+template <class Task>
+std::vector<Task> io_context::tasks() {
     loop_.check_thread();
-    return detail::task_observer(loop_).all();
+    return detail::task_observer<Task>(loop_).all();
 }
 
 template <class Stream>
 void io_context::dump(Stream& out) {
-    const std::vector<task_info> all = tasks();
+    const auto all = tasks();
     const std::size_t live = detail::count(all);
     std::string text(name());
     text += ": " + std::to_string(live) + (live == 1 ? " task\n" : " tasks\n");

@@ -1,10 +1,10 @@
 // IP addresses, versions 4 and 6.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <compare>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -25,14 +25,14 @@ public:
 
     explicit address(const v4_bytes& bytes) noexcept {
         raw_.family = family::v4;
-        std::copy(bytes.begin(), bytes.end(), raw_.bytes);
+        std::memcpy(raw_.bytes, bytes.data(), bytes.size());
     }
 
     /// `scope` is the number of a network interface, for link-local addresses.
     explicit address(const v6_bytes& bytes, std::uint32_t scope = 0) noexcept {
         raw_.family = family::v6;
         raw_.scope = scope;
-        std::copy(bytes.begin(), bytes.end(), raw_.bytes);
+        std::memcpy(raw_.bytes, bytes.data(), bytes.size());
     }
 
     static address any_v4() noexcept { return address(v4_bytes{}); }
@@ -67,13 +67,13 @@ public:
     /// The bytes of an IPv4 address; zeros for another.
     v4_bytes to_v4() const noexcept {
         v4_bytes bytes{};
-        if (is_v4()) std::copy(raw_.bytes, raw_.bytes + 4, bytes.begin());
+        if (is_v4()) std::memcpy(bytes.data(), raw_.bytes, bytes.size());
         return bytes;
     }
 
     v6_bytes to_v6() const noexcept {
         v6_bytes bytes{};
-        if (is_v6()) std::copy(raw_.bytes, raw_.bytes + 16, bytes.begin());
+        if (is_v6()) std::memcpy(bytes.data(), raw_.bytes, bytes.size());
         return bytes;
     }
 
@@ -163,8 +163,8 @@ inline bool parse_v6(std::string_view text, std::uint8_t* bytes) noexcept {
     }
     if (!text.empty() || (gap < 0 ? size != 16 : size > 14)) return false;
     const int tail = gap < 0 ? 0 : size - gap;
-    std::copy(read, read + (size - tail), bytes);
-    std::copy(read + (size - tail), read + size, bytes + (16 - tail));
+    for (int i = 0; i < size - tail; ++i) bytes[i] = read[i];
+    for (int i = 0; i < tail; ++i) bytes[16 - tail + i] = read[size - tail + i];
     return true;
 }
 
@@ -220,9 +220,9 @@ inline std::string address::to_string() const {
         const auto group = [&](int i) {
             return static_cast<std::uint32_t>(raw_.bytes[2 * i] << 8 | raw_.bytes[2 * i + 1]);
         };
-        const bool mapped =
-            std::all_of(raw_.bytes, raw_.bytes + 10, [](auto b) { return b == 0; }) &&
-            raw_.bytes[10] == 0xff && raw_.bytes[11] == 0xff;
+        static constexpr std::uint8_t mapped_prefix[12] = {0, 0, 0, 0, 0,    0,
+                                                           0, 0, 0, 0, 0xff, 0xff};
+        const bool mapped = std::memcmp(raw_.bytes, mapped_prefix, sizeof mapped_prefix) == 0;
         const int groups = mapped ? 6 : 8;
         // The longest run of at least two zero groups, the first one of that length.
         int gap = -1;

@@ -17,7 +17,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -456,14 +455,16 @@ inline timespec to_timespec(std::chrono::nanoseconds time) noexcept {
 
 /// What a single call waits at the most: a day, after which the loop waits again.
 inline std::chrono::nanoseconds bounded(std::chrono::nanoseconds time) noexcept {
-    return std::min<std::chrono::nanoseconds>(time, std::chrono::hours(24));
+    constexpr std::chrono::nanoseconds day = std::chrono::hours(24);
+    return time < day ? time : day;
 }
 
 /// Milliseconds, rounded up so that a wait is never too short; -1 for `forever`.
 inline int to_milliseconds(std::chrono::nanoseconds time) noexcept {
     if (time == forever) return -1;
     const auto ms = (static_cast<std::uint64_t>(time.count()) + 999'999) / 1'000'000;
-    return static_cast<int>(std::min<std::uint64_t>(ms, std::numeric_limits<int>::max()));
+    constexpr int most = std::numeric_limits<int>::max();
+    return ms < most ? static_cast<int>(ms) : most;
 }
 
 }  // namespace detail

@@ -5,7 +5,6 @@
 
 #if defined(CURFEW_HAS_IO_URING)
 
-#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -289,7 +288,7 @@ private:
         entry.fd = op.socket->handle;
         entry.addr = reinterpret_cast<std::uintptr_t>(buffer.data);
         constexpr std::size_t most = 0x7fff'f000;  // that one call transfers: see read(2)
-        entry.len = static_cast<std::uint32_t>(std::min(buffer.size, most));
+        entry.len = static_cast<std::uint32_t>(buffer.size < most ? buffer.size : most);
         if (op.kind == operation_kind::read) {
             entry.opcode = IORING_OP_RECV;
             entry.ioprio = poll_first(op);

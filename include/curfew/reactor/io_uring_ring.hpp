@@ -13,7 +13,6 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#include <algorithm>
 #include <atomic>
 #include <new>
 
@@ -163,8 +162,8 @@ private:
     int map(const io_uring_params& made) noexcept {
         const std::size_t submissions = made.sq_off.array + made.sq_entries * sizeof(unsigned);
         const std::size_t completions = made.cq_off.cqes + made.cq_entries * sizeof(io_uring_cqe);
-        if (const int error = map(queues_, std::max(submissions, completions), IORING_OFF_SQ_RING))
-            return error;
+        const std::size_t larger = submissions > completions ? submissions : completions;
+        if (const int error = map(queues_, larger, IORING_OFF_SQ_RING)) return error;
         if (const int error =
                 map(entries_, made.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES))
             return error;

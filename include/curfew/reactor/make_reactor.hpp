@@ -48,9 +48,10 @@ struct made_reactor {
 
 template <class Reactor>
 made_reactor make() {
-    auto made = std::make_unique<Reactor>();
-    if (const int error = made->error()) return {nullptr, error};
-    return {std::move(made), 0};
+    auto* const reactor = new Reactor();
+    made_reactor made{std::unique_ptr<curfew::reactor>(reactor), reactor->error()};
+    if (made.error) made.made.reset();
+    return made;
 }
 
 inline made_reactor make_reactor(reactor_kind kind) {
@@ -81,7 +82,7 @@ inline made_reactor make_reactor(reactor_kind kind) {
 }
 
 /// The best of the platform, first one first.
-inline constexpr std::array preferred_reactors {
+inline constexpr std::array preferred_reactors{
 #if defined(CURFEW_HAS_IOCP)
     reactor_kind::iocp,
 #endif
@@ -89,13 +90,13 @@ inline constexpr std::array preferred_reactors {
     reactor_kind::io_uring,
 #endif
 #if defined(CURFEW_HAS_EPOLL)
-        reactor_kind::epoll,
+    reactor_kind::epoll,
 #endif
 #if defined(CURFEW_HAS_POLL)
-        reactor_kind::poll,
+    reactor_kind::poll,
 #endif
 #if defined(CURFEW_HAS_SELECT)
-        reactor_kind::select,
+    reactor_kind::select,
 #endif
 };
 

@@ -24,7 +24,6 @@
 // would never see it.
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <utility>
 #include <vector>
@@ -55,7 +54,7 @@ protected:
     int sanitized_wait(std::chrono::nanoseconds time, completions& done, Ask ask,
                        WakerMarks waker_marks, MarksOf marks_of) noexcept {
         if (rest_.count() > 0 && time.count() > 0) [[unlikely]] {
-            rest(std::min(time, rest_));
+            rest(time < rest_ ? time : rest_);
             time = std::chrono::nanoseconds::zero();
         }
         int ready = 0;
@@ -93,6 +92,7 @@ protected:
     std::vector<socket_state*> sockets_;
 
 private:
+    static constexpr std::chrono::nanoseconds shortest_rest = std::chrono::milliseconds(1);
     static constexpr std::chrono::nanoseconds longest_rest = std::chrono::milliseconds(16);
 
     /// Looks at what is marked, until all of `ready` marks have been found; returns how many were.
@@ -171,8 +171,8 @@ private:
     }
 
     void rest_longer() noexcept {
-        rest_ = std::clamp<std::chrono::nanoseconds>(2 * rest_, std::chrono::milliseconds(1),
-                                                     longest_rest);
+        rest_ = rest_.count() == 0 ? shortest_rest : 2 * rest_;
+        if (rest_ > longest_rest) rest_ = longest_rest;
     }
 
     /// Waits for the waker alone.
