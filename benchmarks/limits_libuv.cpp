@@ -1,0 +1,185 @@
+// What a limit costs with libuv: see limits.hpp. A uv_timer for each read, started when the read
+// begins to wait and stopped when it completes.
+//
+// libuv has no operation that does nothing: on "nothing" a uv_idle callback, which comes once a
+// turn, stands for the completion of all reads. A limit that fires is one of no length, as libuv
+// counts in milliseconds. What completes at once has no callback that could be limited.
+
+#include "limits.hpp"
+
+#include <cstring>
+#include <list>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <uv.h>
+
+namespace {
+
+void must(bool ok, const char* what) {
+    if (!ok) bench::fail(what, "failed");
+}
+
+class bench_run;
+
+struct reader {
+    bench_run* run = nullptr;
+    uv_tcp_t socket{};
+    uv_timer_t timer{};
+    int peer = -1;
+    bool waits = false;
+    bool reading = false;
+    unsigned long left = 0;
+    char byte = 0;
+};
+
+class bench_run {
+public:
+    explicit bench_run(const bench::arguments& given) : how_(given) {
+        must(how_.event != "at_once", "--case at_once: nothing completes at once in libuv, it");
+        length_ = how_.event == "fires" ? 0 : 1000 * std::uint64_t{limits::measured_limit};
+        must(uv_loop_init(&loop_) == 0, "uv_loop_init");
+        for (unsigned long i = 0; i < how_.readers(); ++i) {
+            reader& made = readers_.emplace_back();
+            made.run = this;
+            must(uv_timer_init(&loop_, &made.timer) == 0, "uv_timer_init");
+            made.timer.data = &made;
+            if (how_.sockets()) connect(made);
+        }
+        uv_idle_init(&loop_, &idle_);
+        idle_.data = this;
+        for (unsigned long i = 1; i < how_.outstanding; ++i) {
+            others_.push_back(std::make_unique<uv_timer_t>());
+            uv_timer_init(&loop_, others_.back().get());
+            uv_timer_start(
+                others_.back().get(), [](uv_timer_t*) {},
+                static_cast<std::uint64_t>(how_.other_limit(i)), 0);
+        }
+        uv_run(&loop_, UV_RUN_NOWAIT);
+    }
+
+    const limits::setting& how() const noexcept { return how_; }
+
+    void run(bool with_limit, unsigned long rounds) {
+        if (fires() && !with_limit) return;  // it would never end
+        limited_ = with_limit;
+        active_ = readers_.size();
+        if (!fires())
+            uv_idle_start(&idle_,
+                          [](uv_idle_t* idle) { static_cast<bench_run*>(idle->data)->turn(); });
+        for (reader& each : readers_) {
+            each.left = rounds;
+            begin(each);
+        }
+        while (active_ > 0) uv_run(&loop_, UV_RUN_ONCE);
+        uv_idle_stop(&idle_);
+    }
+
+private:
+    bool fires() const noexcept { return how_.event == "fires"; }
+
+    void connect(reader& made) {
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        socklen_t length = sizeof address;
+        const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
+        must(bind(listener, reinterpret_cast<sockaddr*>(&address), length) == 0 &&
+                 listen(listener, 1) == 0 &&
+                 getsockname(listener, reinterpret_cast<sockaddr*>(&address), &length) == 0,
+             "listen");
+        made.peer = ::socket(AF_INET, SOCK_STREAM, 0);
+        must(::connect(made.peer, reinterpret_cast<sockaddr*>(&address), length) == 0, "connect");
+        const int server = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK);
+        ::close(listener);
+        must(uv_tcp_init(&loop_, &made.socket) == 0 && uv_tcp_open(&made.socket, server) == 0,
+             "uv_tcp_open");
+        made.socket.data = &made;
+    }
+
+    /// A read begins to wait.
+    void begin(reader& one) {
+        one.waits = true;
+        if (how_.sockets() && !std::exchange(one.reading, true))
+            must(uv_read_start(
+                     reinterpret_cast<uv_stream_t*>(&one.socket),
+                     [](uv_handle_t* handle, std::size_t, uv_buf_t* buffer) {
+                         *buffer = uv_buf_init(&static_cast<reader*>(handle->data)->byte, 1);
+                     },
+                     [](uv_stream_t* stream, ssize_t n, const uv_buf_t*) {
+                         if (n == 0) return;
+                         must(n == 1, "a read");
+                         auto& self = *static_cast<reader*>(stream->data);
+                         self.run->complete(self);
+                     }) == 0,
+                 "uv_read_start");
+        if (limited_)
+            uv_timer_start(
+                &one.timer,
+                [](uv_timer_t* timer) {
+                    auto& self = *static_cast<reader*>(timer->data);
+                    self.run->expire(self);
+                },
+                length_, 0);
+    }
+
+    void complete(reader& one) {
+        if (limited_) uv_timer_stop(&one.timer);
+        next(one);
+    }
+
+    void expire(reader& one) {
+        must(fires(), "a limited read");
+        stop_reading(one);
+        next(one);
+    }
+
+    void next(reader& one) {
+        if (--one.left > 0) return begin(one);
+        one.waits = false;
+        stop_reading(one);
+        --active_;
+    }
+
+    static void stop_reading(reader& one) {
+        if (std::exchange(one.reading, false))
+            uv_read_stop(reinterpret_cast<uv_stream_t*>(&one.socket));
+    }
+
+    /// Once a turn: completes the reads, or sends a byte to each.
+    void turn() {
+        for (reader& each : readers_) {
+            if (!std::exchange(each.waits, false)) continue;
+            if (how_.sockets())
+                must(::send(each.peer, "", 1, 0) == 1, "send");
+            else
+                complete(each);
+        }
+    }
+
+    limits::setting how_;
+    std::uint64_t length_ = 0;
+    bool limited_ = false;
+    std::size_t active_ = 0;
+    uv_loop_t loop_{};
+    uv_idle_t idle_{};
+    std::list<reader> readers_;
+    std::vector<std::unique_ptr<uv_timer_t>> others_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const bench::arguments given(argc, argv, limits::options);
+    bench_run without(given);
+    bench_run with(given);
+    limits::compare(given, with.how(), [&](bool limited, unsigned long rounds) {
+        (limited ? with : without).run(limited, rounds);
+    });
+    std::fflush(stdout);
+    std::_Exit(0);  // without taking down a million timers
+}
