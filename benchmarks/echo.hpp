@@ -1,54 +1,117 @@
 // What the echo programs share, so that they differ in nothing but the way they wait: the message
 // and the meter.
 //
-// All of them do the same: 64-byte messages over loopback TCP, clients and servers in one thread
-// and one loop; a client sends a message, waits for its echo and compares it byte for byte.
+// All of them do the same: messages over loopback TCP, clients and servers in one thread and one
+// loop; a client sends a message, waits for its echo and compares it byte for byte.
 #pragma once
 
 #include "measure.hpp"
 
-#include <array>
+#include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <cstdio>
 #include <cstring>
+#include <span>
+#include <vector>
+
+#include <sys/socket.h>
 
 namespace echo {
 
 using namespace bench;
 
-inline constexpr std::size_t message_size = 64;
-inline constexpr std::size_t buffer_size = 4096;  // larger than a message, as a server's would be
+inline std::size_t message_size = 64;
+
+/// Larger than a message, as a server's would be.
+inline std::vector<std::byte> make_buffer() {
+    return std::vector<std::byte>(message_size < 4096 ? 4096 : 2 * message_size);
+}
+
+/// The options of every echo program; see `meter`.
+#define ECHO_OPTIONS "--connections", "--rounds", "--size", "--latency"
+
+/// Sees to it that a message always fits into a socket that has sent all before.
+inline void make_room(int descriptor) {
+    if (message_size <= 4096) return;
+    const int bytes = 1 << 18;
+    if (setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes) != 0)
+        fail("SO_SNDBUF", std::strerror(errno));
+}
+
+/// How long round trips took, if that is asked for.
+class latencies {
+public:
+    static latencies& all() {
+        static latencies one;
+        return one;
+    }
+
+    bool wanted() const noexcept { return wanted_; }
+    void want(unsigned long most) {
+        wanted_ = true;
+        taken_.reserve(most);
+    }
+    void add(double seconds) { taken_.push_back(static_cast<float>(seconds)); }
+    void forget() { taken_.clear(); }
+
+    /// Of all, the one that so large a part is no longer than; in microseconds.
+    double quantile(double part) {
+        const auto at = taken_.begin() +
+                        static_cast<std::ptrdiff_t>(part * static_cast<double>(taken_.size() - 1));
+        std::nth_element(taken_.begin(), at, taken_.end());
+        return *at * 1e6;
+    }
+
+private:
+    bool wanted_ = false;
+    std::vector<float> taken_;
+};
 
 /// The message of one connection, different in every round.
 class message {
 public:
-    explicit message(unsigned long connection) {
-        bytes_.fill(std::byte{0x2a});
+    explicit message(unsigned long connection) : bytes_(message_size, std::byte{0x2a}) {
         std::memcpy(bytes_.data() + sizeof connection, &connection, sizeof connection);
     }
 
-    const std::array<std::byte, message_size>& stamp(unsigned long round) {
+    std::span<const std::byte> stamp(unsigned long round) {
         std::memcpy(bytes_.data(), &round, sizeof round);
-        std::memcpy(bytes_.data() + message_size - sizeof round, &round, sizeof round);
+        std::memcpy(bytes_.data() + bytes_.size() - sizeof round, &round, sizeof round);
+        if (latencies::all().wanted()) [[unlikely]]
+            sent_ = seconds(CLOCK_MONOTONIC);
         return bytes_;
     }
 
     void check(const std::byte* echoed) const {
-        if (std::memcmp(echoed, bytes_.data(), message_size) != 0)
+        if (std::memcmp(echoed, bytes_.data(), bytes_.size()) != 0)
             fail("echo", "the bytes that came back are not those that were sent");
+        if (latencies::all().wanted()) [[unlikely]]
+            latencies::all().add(seconds(CLOCK_MONOTONIC) - sent_);
     }
 
 private:
-    std::array<std::byte, message_size> bytes_;
+    std::vector<std::byte> bytes_;
+    double sent_ = 0;
 };
 
 /// Counts round trips, and measures all but the first few of each connection.
 class meter {
 public:
-    /// `rounds` is the number of measured round trips of all connections together.
-    meter(unsigned long connections, unsigned long rounds)
-        : connections_(connections), rounds_of_each_((rounds + connections - 1) / connections),
-          until_mark_(connections * warm_up) {}
+    /// `--rounds` is the number of measured round trips of all `--connections` together, `--size`
+    /// the bytes of a message; `--latency on` measures each round trip, too, which costs two
+    /// readings of the clock.
+    explicit meter(const arguments& given)
+        : connections_(given.number("--connections", 1)),
+          rounds_of_each_((given.number("--rounds", 100'000) + connections_ - 1) / connections_),
+          until_mark_(connections_ * warm_up) {
+        message_size = given.number("--size", 64);
+        if (message_size < 24) fail("--size", "at least 24");
+        if (given.choice("--latency", {"off", "on"}) == "on")
+            latencies::all().want(connections_ * (warm_up + rounds_of_each_));
+    }
+
+    unsigned long connections() const noexcept { return connections_; }
 
     /// How many round trips each connection has to make.
     unsigned long rounds_of_each() const noexcept { return warm_up + rounds_of_each_; }
@@ -66,6 +129,10 @@ public:
                     connections_, measured(), rounds / (last_.wall - first_.wall),
                     rounds / (last_.cpu - first_.cpu),
                     static_cast<double>(last_.allocations - first_.allocations) / rounds);
+        latencies& each = latencies::all();
+        if (each.wanted())
+            std::printf("p50_us=%.2f p99_us=%.2f p99_9_us=%.2f\n", each.quantile(0.5),
+                        each.quantile(0.99), each.quantile(0.999));
     }
 
 private:
@@ -77,6 +144,7 @@ private:
         if (!started_) {
             started_ = true;
             until_mark_ = measured();
+            latencies::all().forget();
             first_ = moment::now();
         } else {
             last_ = moment::now();

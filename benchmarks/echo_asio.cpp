@@ -26,7 +26,7 @@ enum class limit { none, by_or, by_or_tuple };
 template <limit Limit>
 awaitable<void> serve(tcp::socket peer) {
     asio::steady_timer timer(peer.get_executor());
-    std::array<std::byte, echo::buffer_size> buffer;
+    std::vector<std::byte> buffer = echo::make_buffer();
     for (;;) {
         std::size_t n = 0;
         if constexpr (Limit == limit::none) {
@@ -60,12 +60,14 @@ awaitable<void> talk(tcp::endpoint server, unsigned long connection, echo::meter
     asio::steady_timer timer(executor);
     co_await socket.async_connect(server, use_awaitable);
     socket.set_option(tcp::no_delay(true));
+    echo::make_room(socket.native_handle());
 
     echo::message message(connection);
-    std::array<std::byte, echo::buffer_size> buffer;
+    std::vector<std::byte> buffer = echo::make_buffer();
     for (unsigned long round = 0; round < meter.rounds_of_each(); ++round) {
+        const std::span<const std::byte> text = message.stamp(round);
         std::size_t sent =
-            co_await async_write(socket, asio::buffer(message.stamp(round)), use_awaitable);
+            co_await async_write(socket, asio::buffer(text.data(), text.size()), use_awaitable);
         if (sent != echo::message_size) echo::fail("client", "a short write");
         for (std::size_t received = 0; received < echo::message_size;) {
             const auto rest = asio::buffer(buffer) + received;
@@ -110,6 +112,7 @@ void run(unsigned long connections, echo::meter& meter) {
         for (unsigned long i = 0; i < connections; ++i) {
             tcp::socket peer = co_await acceptor.async_accept(use_awaitable);
             peer.set_option(tcp::no_delay(true));
+            echo::make_room(peer.native_handle());
             co_spawn(context, serve<Limit>(std::move(peer)), ended);
         }
     };
@@ -122,9 +125,9 @@ void run(unsigned long connections, echo::meter& meter) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    echo::arguments arguments(argc, argv, {"--connections", "--rounds", "--limit"});
-    const unsigned long connections = arguments.number("--connections", 1);
-    echo::meter meter(connections, arguments.number("--rounds", 100'000));
+    echo::arguments arguments(argc, argv, {ECHO_OPTIONS, "--limit"});
+    echo::meter meter(arguments);
+    const unsigned long connections = meter.connections();
     const std::string_view limit = arguments.choice("--limit", {"none", "or", "or_tuple"});
     if (limit == "none") run<limit::none>(connections, meter);
     if (limit == "or") run<limit::by_or>(connections, meter);

@@ -4,6 +4,7 @@
 // write_all.
 
 #include "echo.hpp"
+#include "reactor_option.hpp"
 
 #include <chrono>
 #include <span>
@@ -49,7 +50,7 @@ void must(std::error_code ec, const char* what) {
 
 template <api Api, limit Limit>
 task<> serve(tcp::socket peer) {
-    std::array<std::byte, echo::buffer_size> buffer;
+    std::vector<std::byte> buffer = echo::make_buffer();
     for (;;) {
         auto [ec, n] = co_await receive<Api, Limit>(peer, buffer);
         if (ec == errc::eof) co_return;
@@ -66,9 +67,10 @@ task<> talk(io_context& ctx, ip::endpoint server, unsigned long connection, echo
     auto [cec] = co_await socket.connect(server);
     must(cec, "connect");
     socket.no_delay(true).value();
+    echo::make_room(socket.native_handle());
 
     echo::message message(connection);
-    std::array<std::byte, echo::buffer_size> buffer;
+    std::vector<std::byte> buffer = echo::make_buffer();
     for (unsigned long round = 0; round < meter.rounds_of_each(); ++round) {
         auto [wec, sent] = co_await send<Api>(socket, message.stamp(round));
         must(wec, "client, write");
@@ -94,6 +96,7 @@ task<> listen(io_context& ctx, unsigned long connections, echo::meter& meter) {
         auto [ec, peer] = co_await acceptor.accept();
         must(ec, "accept");
         peer.no_delay(true).value();
+        echo::make_room(peer.native_handle());
         ctx.spawn(serve<Api, Limit>(std::move(peer)));
     }
 }
@@ -106,23 +109,15 @@ task<> listen(std::string_view named, io_context& ctx, unsigned long connections
     return listen<Api, limit::none>(ctx, connections, meter);
 }
 
-reactor_kind kind(std::string_view name) {
-    if (name == "select") return reactor_kind::select;
-    if (name == "poll") return reactor_kind::poll;
-    if (name == "io_uring") return reactor_kind::io_uring;
-    return reactor_kind::epoll;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-    echo::arguments arguments(argc, argv,
-                              {"--connections", "--rounds", "--limit", "--api", "--reactor"});
-    const unsigned long connections = arguments.number("--connections", 1);
-    echo::meter meter(connections, arguments.number("--rounds", 100'000));
+    echo::arguments arguments(argc, argv, {ECHO_OPTIONS, "--limit", "--api", "--reactor"});
+    echo::meter meter(arguments);
+    const unsigned long connections = meter.connections();
     const std::string_view limit = arguments.choice("--limit", {"none", "cancel", "close"});
 
-    io_context ctx(kind(arguments.choice("--reactor", {"epoll", "poll", "select", "io_uring"})));
+    io_context ctx(reactor_of(arguments));
     if (arguments.choice("--api", {"some", "exact"}) == "some")
         ctx.spawn(listen<api::some>(limit, ctx, connections, meter));
     else

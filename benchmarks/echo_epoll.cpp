@@ -26,7 +26,7 @@ struct end {
     std::size_t received = 0;  // of the client's current message
     unsigned long round = 0;
     echo::message text;
-    std::array<std::byte, echo::buffer_size> buffer;
+    std::vector<std::byte> buffer = echo::make_buffer();
 
     end(int socket, bool is_client, unsigned long connection)
         : descriptor(socket), client(is_client), text(connection) {}
@@ -34,7 +34,7 @@ struct end {
 
 void send(end& from, const std::byte* bytes, std::size_t size) {
     ssize_t sent = ::send(from.descriptor, bytes, size, MSG_NOSIGNAL);
-    must(sent == static_cast<ssize_t>(size), "send");  // 64 bytes always fit
+    must(sent == static_cast<ssize_t>(size), "send");  // it always fits
 }
 
 void send_message(end& client) {
@@ -44,9 +44,9 @@ void send_message(end& client) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    echo::arguments arguments(argc, argv, {"--connections", "--rounds"});
-    const unsigned long connections = arguments.number("--connections", 1);
-    echo::meter meter(connections, arguments.number("--rounds", 100'000));
+    echo::arguments arguments(argc, argv, {ECHO_OPTIONS});
+    echo::meter meter(arguments);
+    const unsigned long connections = meter.connections();
 
     sockaddr_in address{};
     address.sin_family = AF_INET;
@@ -62,6 +62,7 @@ int main(int argc, char** argv) {
     auto add = [&](int descriptor, bool client, unsigned long connection) {
         int on = 1;
         must(setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0, "TCP_NODELAY");
+        echo::make_room(descriptor);
         ends.push_back(std::make_unique<end>(descriptor, client, connection));
         epoll_event event{};
         event.events = EPOLLIN | EPOLLET;

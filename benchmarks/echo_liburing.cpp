@@ -27,7 +27,7 @@ struct end {
     std::size_t received = 0;  // of the client's current message
     unsigned long round = 0;
     echo::message text;
-    std::array<std::byte, echo::buffer_size> buffer;
+    std::vector<std::byte> buffer = echo::make_buffer();
 
     end(int socket, bool is_client, unsigned long connection)
         : descriptor(socket), client(is_client), text(connection) {}
@@ -63,9 +63,9 @@ void send_message(end& client) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    echo::arguments arguments(argc, argv, {"--connections", "--rounds"});
-    const unsigned long connections = arguments.number("--connections", 1);
-    echo::meter meter(connections, arguments.number("--rounds", 100'000));
+    echo::arguments arguments(argc, argv, {ECHO_OPTIONS});
+    echo::meter meter(arguments);
+    const unsigned long connections = meter.connections();
 
     sockaddr_in address{};
     address.sin_family = AF_INET;
@@ -84,6 +84,7 @@ int main(int argc, char** argv) {
     auto add = [&](int descriptor, bool client, unsigned long connection) {
         int on = 1;
         must(setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0, "TCP_NODELAY");
+        echo::make_room(descriptor);
         ends.push_back(std::make_unique<end>(descriptor, client, connection));
     };
     for (unsigned long i = 0; i < connections; ++i) {

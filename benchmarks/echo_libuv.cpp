@@ -23,7 +23,7 @@ struct end {
     std::size_t received = 0;  // of the client's current message
     unsigned long round = 0;
     echo::message text;
-    std::array<std::byte, echo::buffer_size> buffer;
+    std::vector<std::byte> buffer = echo::make_buffer();
 
     end(uv_loop_t& loop, bool is_client, unsigned long connection)
         : client(is_client), text(connection) {
@@ -107,6 +107,9 @@ void read(uv_stream_t* stream, ssize_t n, const uv_buf_t*) {
 
 void start(end& here) {
     uv::must(uv_tcp_nodelay(&here.handle, 1), "uv_tcp_nodelay");
+    uv_os_fd_t descriptor = -1;
+    uv::must(uv_fileno(reinterpret_cast<uv_handle_t*>(&here.handle), &descriptor), "uv_fileno");
+    echo::make_room(descriptor);
     uv::must(uv_read_start(uv::stream(here.handle), give_buffer, read), "uv_read_start");
     if (here.client) send_message(here);
     wait_for_data(here);
@@ -123,10 +126,10 @@ void accept(uv_stream_t* listener, int status) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    echo::arguments arguments(argc, argv, {"--connections", "--rounds", "--limit"});
-    connections = working = arguments.number("--connections", 1);
-    echo::meter own(connections, arguments.number("--rounds", 100'000));
+    echo::arguments arguments(argc, argv, {ECHO_OPTIONS, "--limit"});
+    echo::meter own(arguments);
     meter = &own;
+    connections = working = own.connections();
     limited = arguments.choice("--limit", {"none", "timer"}) == "timer";
 
     uv_loop_t loop;
