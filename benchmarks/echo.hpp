@@ -8,11 +8,11 @@
 #include "measure.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdio>
 #include <cstring>
-#include <span>
 #include <vector>
 
 #include <sys/socket.h>
@@ -21,15 +21,17 @@ namespace echo {
 
 using namespace bench;
 
-inline std::size_t message_size = 64;
+// The bytes of a message: 64, or what a program is built for.
+#if !defined(ECHO_SIZE)
+#define ECHO_SIZE 64
+#endif
+inline constexpr std::size_t message_size = ECHO_SIZE;
 
 /// Larger than a message, as a server's would be.
-inline std::vector<std::byte> make_buffer() {
-    return std::vector<std::byte>(message_size < 4096 ? 4096 : 2 * message_size);
-}
+inline constexpr std::size_t buffer_size = message_size < 4096 ? 4096 : 2 * message_size;
 
 /// The options of every echo program; see `meter`.
-#define ECHO_OPTIONS "--connections", "--rounds", "--size", "--latency"
+#define ECHO_OPTIONS "--connections", "--rounds"
 
 /// Sees to it that a message always fits into a socket that has sent all before.
 inline void make_room(int descriptor) {
@@ -39,76 +41,60 @@ inline void make_room(int descriptor) {
         fail("SO_SNDBUF", std::strerror(errno));
 }
 
-/// How long round trips took, if that is asked for.
-class latencies {
-public:
-    static latencies& all() {
-        static latencies one;
-        return one;
-    }
+// Whether it is measured how long each round trip takes, which costs two readings of the clock.
+#if defined(ECHO_LATENCY)
+inline constexpr bool latency_wanted = true;
+#else
+inline constexpr bool latency_wanted = false;
+#endif
+inline std::vector<float> latencies;  // seconds
 
-    bool wanted() const noexcept { return wanted_; }
-    void want(unsigned long most) {
-        wanted_ = true;
-        taken_.reserve(most);
-    }
-    void add(double seconds) { taken_.push_back(static_cast<float>(seconds)); }
-    void forget() { taken_.clear(); }
+inline void add_latency(double since) {
+    latencies.push_back(static_cast<float>(seconds(CLOCK_MONOTONIC) - since));
+}
 
-    /// Of all, the one that so large a part is no longer than; in microseconds.
-    double quantile(double part) {
-        const auto at = taken_.begin() +
-                        static_cast<std::ptrdiff_t>(part * static_cast<double>(taken_.size() - 1));
-        std::nth_element(taken_.begin(), at, taken_.end());
-        return *at * 1e6;
-    }
-
-private:
-    bool wanted_ = false;
-    std::vector<float> taken_;
-};
+/// Of all, the one that so large a part is no longer than; in microseconds.
+inline double latency_quantile(double part) {
+    const auto at = static_cast<std::ptrdiff_t>(part * static_cast<double>(latencies.size() - 1));
+    std::nth_element(latencies.begin(), latencies.begin() + at, latencies.end());
+    return latencies[static_cast<std::size_t>(at)] * 1e6;
+}
 
 /// The message of one connection, different in every round.
 class message {
 public:
-    explicit message(unsigned long connection) : bytes_(message_size, std::byte{0x2a}) {
+    explicit message(unsigned long connection) {
+        bytes_.fill(std::byte{0x2a});
         std::memcpy(bytes_.data() + sizeof connection, &connection, sizeof connection);
     }
 
-    std::span<const std::byte> stamp(unsigned long round) {
+    const std::array<std::byte, message_size>& stamp(unsigned long round) {
         std::memcpy(bytes_.data(), &round, sizeof round);
-        std::memcpy(bytes_.data() + bytes_.size() - sizeof round, &round, sizeof round);
-        if (latencies::all().wanted()) [[unlikely]]
-            sent_ = seconds(CLOCK_MONOTONIC);
+        std::memcpy(bytes_.data() + message_size - sizeof round, &round, sizeof round);
+        if constexpr (latency_wanted) sent_ = seconds(CLOCK_MONOTONIC);
         return bytes_;
     }
 
     void check(const std::byte* echoed) const {
-        if (std::memcmp(echoed, bytes_.data(), bytes_.size()) != 0)
+        if (std::memcmp(echoed, bytes_.data(), message_size) != 0)
             fail("echo", "the bytes that came back are not those that were sent");
-        if (latencies::all().wanted()) [[unlikely]]
-            latencies::all().add(seconds(CLOCK_MONOTONIC) - sent_);
+        if constexpr (latency_wanted) add_latency(sent_);
     }
 
 private:
-    std::vector<std::byte> bytes_;
-    double sent_ = 0;
+    std::array<std::byte, message_size> bytes_;
+    [[maybe_unused]] double sent_ = 0;
 };
 
 /// Counts round trips, and measures all but the first few of each connection.
 class meter {
 public:
-    /// `--rounds` is the number of measured round trips of all `--connections` together, `--size`
-    /// the bytes of a message; `--latency on` measures each round trip, too, which costs two
-    /// readings of the clock.
+    /// `--rounds` is the number of measured round trips of all `--connections` together.
     explicit meter(const arguments& given)
         : connections_(given.number("--connections", 1)),
           rounds_of_each_((given.number("--rounds", 100'000) + connections_ - 1) / connections_),
           until_mark_(connections_ * warm_up) {
-        message_size = given.number("--size", 64);
-        if (message_size < 24) fail("--size", "at least 24");
-        if (given.choice("--latency", {"off", "on"}) == "on")
-            latencies::all().want(connections_ * (warm_up + rounds_of_each_));
+        if (latency_wanted) latencies.reserve(connections_ * rounds_of_each());
     }
 
     unsigned long connections() const noexcept { return connections_; }
@@ -129,10 +115,9 @@ public:
                     connections_, measured(), rounds / (last_.wall - first_.wall),
                     rounds / (last_.cpu - first_.cpu),
                     static_cast<double>(last_.allocations - first_.allocations) / rounds);
-        latencies& each = latencies::all();
-        if (each.wanted())
-            std::printf("p50_us=%.2f p99_us=%.2f p99_9_us=%.2f\n", each.quantile(0.5),
-                        each.quantile(0.99), each.quantile(0.999));
+        if (latency_wanted)
+            std::printf("p50_us=%.2f p99_us=%.2f p99_9_us=%.2f\n", latency_quantile(0.5),
+                        latency_quantile(0.99), latency_quantile(0.999));
     }
 
 private:
@@ -144,7 +129,7 @@ private:
         if (!started_) {
             started_ = true;
             until_mark_ = measured();
-            latencies::all().forget();
+            latencies.clear();
             first_ = moment::now();
         } else {
             last_ = moment::now();

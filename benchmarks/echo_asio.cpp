@@ -3,18 +3,17 @@
 // `--limit or` limits both reads as documented for awaitable_operators: a timer and `operator||`,
 // whose loser ends with an exception inside Asio. `--limit or_tuple` spares it that by as_tuple.
 
+#include "asio_tuple.hpp"
 #include "echo.hpp"
 
 #include <chrono>
 #include <exception>
 
 #include <asio.hpp>
-#include <asio/experimental/as_tuple.hpp>
 #include <asio/experimental/awaitable_operators.hpp>
 
 using asio::awaitable;
 using asio::use_awaitable;
-using asio::experimental::as_tuple;
 using asio::ip::tcp;
 using namespace asio::experimental::awaitable_operators;
 using namespace std::chrono_literals;
@@ -26,7 +25,7 @@ enum class limit { none, by_or, by_or_tuple };
 template <limit Limit>
 awaitable<void> serve(tcp::socket peer) {
     asio::steady_timer timer(peer.get_executor());
-    std::vector<std::byte> buffer = echo::make_buffer();
+    std::array<std::byte, echo::buffer_size> buffer;
     for (;;) {
         std::size_t n = 0;
         if constexpr (Limit == limit::none) {
@@ -63,11 +62,10 @@ awaitable<void> talk(tcp::endpoint server, unsigned long connection, echo::meter
     echo::make_room(socket.native_handle());
 
     echo::message message(connection);
-    std::vector<std::byte> buffer = echo::make_buffer();
+    std::array<std::byte, echo::buffer_size> buffer;
     for (unsigned long round = 0; round < meter.rounds_of_each(); ++round) {
-        const std::span<const std::byte> text = message.stamp(round);
         std::size_t sent =
-            co_await async_write(socket, asio::buffer(text.data(), text.size()), use_awaitable);
+            co_await async_write(socket, asio::buffer(message.stamp(round)), use_awaitable);
         if (sent != echo::message_size) echo::fail("client", "a short write");
         for (std::size_t received = 0; received < echo::message_size;) {
             const auto rest = asio::buffer(buffer) + received;

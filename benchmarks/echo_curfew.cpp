@@ -50,7 +50,7 @@ void must(std::error_code ec, const char* what) {
 
 template <api Api, limit Limit>
 task<> serve(tcp::socket peer) {
-    std::vector<std::byte> buffer = echo::make_buffer();
+    std::array<std::byte, echo::buffer_size> buffer;
     for (;;) {
         auto [ec, n] = co_await receive<Api, Limit>(peer, buffer);
         if (ec == errc::eof) co_return;
@@ -70,7 +70,7 @@ task<> talk(io_context& ctx, ip::endpoint server, unsigned long connection, echo
     echo::make_room(socket.native_handle());
 
     echo::message message(connection);
-    std::vector<std::byte> buffer = echo::make_buffer();
+    std::array<std::byte, echo::buffer_size> buffer;
     for (unsigned long round = 0; round < meter.rounds_of_each(); ++round) {
         auto [wec, sent] = co_await send<Api>(socket, message.stamp(round));
         must(wec, "client, write");

@@ -23,7 +23,7 @@ struct end {
     std::size_t received = 0;  // of the client's current message
     unsigned long round = 0;
     echo::message text;
-    std::vector<std::byte> buffer = echo::make_buffer();
+    std::array<std::byte, echo::buffer_size> buffer;
 
     end(uv_loop_t& loop, bool is_client, unsigned long connection)
         : client(is_client), text(connection) {

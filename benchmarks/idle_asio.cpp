@@ -2,18 +2,17 @@
 // documented for awaitable_operators, by a timer and `operator||`. `--limit or` is that alone;
 // `or_tuple` spares the loser its exception by as_tuple.
 
+#include "asio_tuple.hpp"
 #include "idle.hpp"
 
 #include <chrono>
 #include <exception>
 
 #include <asio.hpp>
-#include <asio/experimental/as_tuple.hpp>
 #include <asio/experimental/awaitable_operators.hpp>
 
 using asio::awaitable;
 using asio::use_awaitable;
-using asio::experimental::as_tuple;
 using asio::ip::tcp;
 using namespace asio::experimental::awaitable_operators;
 using namespace std::chrono_literals;

@@ -5,6 +5,7 @@
 // that does nothing, in the cases "later" and "again". What never completes is a timer that is far
 // away.
 
+#include "asio_tuple.hpp"
 #include "limits.hpp"
 
 #include <chrono>
@@ -17,12 +18,7 @@
 #include <asio/experimental/awaitable_operators.hpp>
 
 #if ASIO_VERSION >= 103000
-#include <asio/as_tuple.hpp>
 #include <asio/cancel_after.hpp>
-using asio::as_tuple;
-#else
-#include <asio/experimental/as_tuple.hpp>
-using asio::experimental::as_tuple;
 #endif
 
 using asio::awaitable;
@@ -68,8 +64,6 @@ public:
         }
         context_.poll();
     }
-
-    const limits::setting& how() const noexcept { return how_; }
 
     template <limit Limit>
     void run(bool with_limit, unsigned long rounds) {
@@ -205,11 +199,10 @@ private:
 
 int main(int argc, char** argv) {
     const bench::arguments given(argc, argv, limits::options);
-    bench_run without(given);
-    bench_run with(given);
+    limits::both<bench_run> runs(given);
     const std::string_view how = given.choice("--limit", {"or", "or_tuple", "cancel_after"});
-    limits::compare(given, with.how(), [&](bool limited, unsigned long rounds) {
-        bench_run& run = limited ? with : without;
+    limits::compare(given, [&](bool limited, unsigned long rounds) {
+        bench_run& run = runs[limited];
         if (how == "or") run.run<limit::by_or>(limited, rounds);
         if (how == "or_tuple") run.run<limit::by_or_tuple>(limited, rounds);
         if (how == "cancel_after") run.run<limit::by_cancel_after>(limited, rounds);

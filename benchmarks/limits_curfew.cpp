@@ -109,8 +109,6 @@ public:
         ctx_.poll();
     }
 
-    const limits::setting& how() const noexcept { return how_; }
-
     template <int Depth>
     void run(bool with_limit, unsigned long rounds) {
         ctx_.block_on(all<Depth>(with_limit, rounds));
@@ -205,11 +203,10 @@ private:
 
 int main(int argc, char** argv) {
     const bench::arguments given(argc, argv, limits::options);
-    bench_run without(given);  // of its own: a loop without any limit never reads the clock
-    bench_run with(given);
+    limits::both<bench_run> runs(given);
     const auto compare = [&]<int Depth>() {
-        limits::compare(given, with.how(), [&](bool limited, unsigned long rounds) {
-            (limited ? with : without).run<Depth>(limited, rounds);
+        limits::compare(given, [&](bool limited, unsigned long rounds) {
+            runs[limited].run<Depth>(limited, rounds);
         });
     };
     switch (given.number("--depth", 1)) {

@@ -62,8 +62,6 @@ public:
         uv_run(&loop_, UV_RUN_NOWAIT);
     }
 
-    const limits::setting& how() const noexcept { return how_; }
-
     void run(bool with_limit, unsigned long rounds) {
         if (fires() && !with_limit) return;  // it would never end
         limited_ = with_limit;
@@ -175,11 +173,9 @@ private:
 
 int main(int argc, char** argv) {
     const bench::arguments given(argc, argv, limits::options);
-    bench_run without(given);
-    bench_run with(given);
-    limits::compare(given, with.how(), [&](bool limited, unsigned long rounds) {
-        (limited ? with : without).run(limited, rounds);
-    });
+    limits::both<bench_run> runs(given);
+    limits::compare(
+        given, [&](bool limited, unsigned long rounds) { runs[limited].run(limited, rounds); });
     std::fflush(stdout);
     std::_Exit(0);  // without taking down a million timers
 }

@@ -2,6 +2,7 @@
 """Builds and runs the benchmarks and prints what they measure; `tools/bench` calls it."""
 
 import argparse
+import datetime
 import os
 import pathlib
 import platform
@@ -9,131 +10,117 @@ import re
 import statistics
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+
+import measure
+from measure import Peer, figures, run
+from report import Report, plot_bars, plot_limits
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 
-# Each round trip has two limited reads, the client's and the server's.
+# Each round trip of an echo has two limited reads, the client's and the server's.
 LIMITED_READS = 2
 
-
-class Peer:
-    """One way to write the echo: a program and its options."""
-
-    def __init__(self, label, program, *options, limit_over=None):
-        self.label = label
-        self.program = program
-        self.options = list(options)
-        self.limit_over = limit_over  # the peer that is the same without a limit
-
-    def command(self, rounds, connections=1):
-        return [
-            str(self.program), *self.options,
-            "--rounds", str(rounds), "--connections", str(connections),
-        ]
-
-
-def run(command, **how):
-    """Runs a command; stops with its output if it fails."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, **how)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}"
-                 f"ended with {done.returncode}")
-    return done.stdout
-
-
-def figures(output):
-    """The `name=value` pairs that every echo program prints."""
-    return {name: float(value) for name, value in re.findall(r"(\w+)=(\S+)", output)}
+# How many limits are armed at a time where that might matter.
+OUTSTANDING = (1, 64, 4096, 100_000, 1_000_000)
 
 
 # --- Building ---
 
-def build(arguments, targets):
-    tree = arguments.build / "cmake"
+def configure(arguments, tree, *options):
     run(["cmake", "-S", ROOT, "-B", tree, "-DCMAKE_BUILD_TYPE=Release",
          f"-DCMAKE_CXX_COMPILER={arguments.cxx}",
          "-DCMAKE_CXX_FLAGS_RELEASE=-O2 -g -DNDEBUG",  # -g names the lines in a profile
          "-DCURFEW_BUILD_BENCHMARKS=ON", "-DCURFEW_BUILD_TESTS=OFF",
-         "-DCURFEW_BUILD_EXAMPLES=OFF", "-DCURFEW_INSTALL=OFF"])
-    run(["cmake", "--build", tree, "--target", *targets])
+         "-DCURFEW_BUILD_EXAMPLES=OFF", "-DCURFEW_INSTALL=OFF", *options])
+
+
+def build(arguments, *targets):
+    """Builds these programs, or all, and returns where they are."""
+    tree = arguments.build / "cmake"
+    configure(arguments, tree)
+    run(["cmake", "--build", tree, "--parallel", str(os.cpu_count()),
+         *(["--target", *targets] if targets else [])])
     return tree / "benchmarks"
 
 
-def make_peers(programs):
-    """Plain epoll comes first: the others are compared with it."""
-    curfew = programs / "bench_echo_curfew"
-    plain = Peer("curfew", curfew)
-    return [
-        Peer("plain epoll", programs / "bench_echo_epoll"),
-        plain,
-        Peer("curfew, limit cancel", curfew, "--limit", "cancel", limit_over=plain),
-        Peer("curfew, limit close", curfew, "--limit", "close", limit_over=plain),
-    ]
+def build_against(arguments, name, directory):
+    """The programs for Asio, built with another Asio than the system's."""
+    include = next((each for each in (directory / "asio" / "include", directory / "include", directory)
+                    if (each / "asio.hpp").exists()), None)
+    if include is None:
+        sys.exit(f"--against {name}: there is no asio.hpp in {directory}")
+    tree = arguments.build / name
+    configure(arguments, tree, f"-DCURFEW_ASIO_INCLUDE={include.resolve()}")
+    run(["cmake", "--build", tree, "--target", "bench_echo_asio", "bench_limits_asio"])
+    return tree / "benchmarks"
 
 
-def make_more_peers(programs):
-    curfew = programs / "bench_echo_curfew"
-    exact = Peer("curfew, read_exactly/write_all", curfew, "--api", "exact")
-    asio = Peer("Asio", programs / "bench_echo_asio")
-    return [
-        exact,
-        Peer("the same, limit cancel", curfew, "--api", "exact", "--limit", "cancel",
-             limit_over=exact),
-        Peer("curfew on poll", curfew, "--reactor", "poll"),
-        asio,
-        Peer("Asio, limit (operator or)", asio.program, "--limit", "or", limit_over=asio),
-        Peer("Asio, limit (operator or, as_tuple)", asio.program, "--limit", "or_tuple", limit_over=asio),
-    ]
+def asio_version(cxx, *options):
+    text = run([cxx, *options, "-E", "-dM", "-x", "c++", "-include", "asio/version.hpp", "/dev/null"])
+    number = int(re.search(r"ASIO_VERSION (\d+)", text).group(1))
+    return f"{number // 100000}.{number // 100 % 1000}"
 
 
-def make_io_uring_peers(programs):
-    """Plain liburing first; nothing where the kernel, or a sandbox, does not permit io_uring."""
-    plain = Peer("plain liburing", programs / "bench_echo_liburing")
-    if subprocess.run(plain.command(1), capture_output=True).returncode != 0:
-        return []
-    curfew = programs / "bench_echo_curfew"
-    bare = Peer("curfew on io_uring", curfew, "--reactor", "io_uring")
-    return [
-        plain,
-        bare,
-        Peer("the same, limit cancel", curfew, "--reactor", "io_uring", "--limit", "cancel",
-             limit_over=bare),
-    ]
+# --- Who takes part ---
+
+class Peers:
+    """All programs with their options. Where there are several with and without a limit, the first
+    is the plain loop that the others are compared with."""
+
+    def __init__(self, programs):
+        def at(name):
+            return programs / f"bench_{name}"
+
+        self.at = at
+        curfew = at("echo_curfew")
+        self.plain = Peer("plain epoll", at("echo_epoll"))
+        self.curfew = Peer("curfew", curfew)
+        self.cancel = Peer("curfew, limit cancel", curfew, "--limit", "cancel", limit_over=self.curfew)
+        self.close = Peer("curfew, limit close", curfew, "--limit", "close", limit_over=self.curfew)
+        self.exact = Peer("curfew, read_exactly/write_all", curfew, "--api", "exact")
+        self.poll = Peer("curfew on poll", curfew, "--reactor", "poll")
+        self.asio = Peer("Asio", at("echo_asio"))
+        self.asio_or = Peer("Asio, limit (||)", self.asio.program, "--limit", "or",
+                            limit_over=self.asio)
+        self.asio_tuple = Peer("Asio, limit (||, as_tuple)", self.asio.program, "--limit",
+                               "or_tuple", limit_over=self.asio)
+        self.libuv = Peer("libuv", at("echo_libuv"))
+        self.libuv_timer = Peer("libuv, uv_timer", self.libuv.program, "--limit", "timer",
+                                limit_over=self.libuv)
+        self.liburing = Peer("plain liburing", at("echo_liburing"))
+        self.uring = Peer("curfew on io_uring", curfew, "--reactor", "io_uring")
+        self.uring_cancel = Peer("curfew on io_uring, limit cancel", curfew, "--reactor",
+                                 "io_uring", "--limit", "cancel", limit_over=self.uring)
+        # A sandbox, or the kernel, may not permit it.
+        self.io_uring = (self.liburing.program.exists() and subprocess.run(
+            self.liburing.command(rounds=1), capture_output=True).returncode == 0)
+        self.against = []
+
+    def add_asio(self, name, programs):
+        plain = Peer(name, programs / "bench_echo_asio")
+        self.against += [plain, Peer(f"{name}, limit (||)", plain.program, "--limit", "or",
+                                     limit_over=plain)]
+
+    def on_epoll(self, quick):
+        first = [self.plain, self.curfew, self.cancel, self.close, self.asio, self.asio_or,
+                 self.libuv, self.libuv_timer]
+        return first + ([] if quick else [self.exact, self.asio_tuple, self.poll]) + self.against
+
+    def on_io_uring(self):
+        return [self.liburing, self.uring, self.uring_cancel] if self.io_uring else []
+
+    def of_limits(self):
+        """The programs that measure a limit alone."""
+        curfew, asio = self.at("limits_curfew"), self.at("limits_asio")
+        return [Peer("curfew, cancel", curfew, "--limit", "cancel"),
+                Peer("curfew, close", curfew, "--limit", "close"),
+                Peer("Asio, ||", asio, "--limit", "or"),
+                Peer("Asio, || as_tuple", asio, "--limit", "or_tuple"),
+                Peer("libuv, uv_timer", self.at("limits_libuv"))]
 
 
-# --- Measuring ---
-
-def per_round(measure, short, long):
-    """What one round trip takes, without the start and the end of the program."""
-    return (measure(long) - measure(short)) / (long - short)
-
-
-def count_instructions(peers, directory):
-    """User-space instructions and allocations per round trip.
-
-    Valgrind has no vDSO: under it clock_gettime is a real system call, whose cost lies in the
-    kernel and is not counted. Natively the clock costs some 50 instructions more each time.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-
-    def measure(peer):
-        allocations = None
-
-        def instructions(rounds):
-            nonlocal allocations
-            file = directory / f"{re.sub('[^a-zA-Z]+', '-', peer.label)}.{rounds}.callgrind"
-            output = run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={file}",
-                          *peer.command(rounds)])
-            allocations = figures(output)["allocations_per_round"]
-            return int(re.search(r"^(?:totals|summary): (\d+)", file.read_text(), re.M).group(1))
-
-        return per_round(instructions, 2000, 7000), allocations
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # a count, no time: they may run side by side
-        return dict(zip(peers, pool.map(measure, peers)))
-
+# --- What is measured ---
 
 def cost_of_limit(counts, peer):
     """Instructions for one limit that does not expire; None for a peer without."""
@@ -142,220 +129,344 @@ def cost_of_limit(counts, peer):
     return (counts[peer][0] - counts[peer.limit_over][0]) / LIMITED_READS
 
 
-def count_system_calls(peer, directory):
-    """System calls per round trip, by name."""
-
-    def calls(rounds):
-        file = directory / "strace.txt"
-        run(["strace", "-f", "-c", "-o", file, *peer.command(rounds)])
-        rows = re.findall(r"^ *[\d.]+ +[\d.]+ +\d+ +(\d+) (?: *\d+)? *(\w+)$",
-                          file.read_text(), re.M)
-        return {name: int(count) for count, name in rows if name != "total"}
-
-    short, long = 500, 1500
-    before, after = calls(short), calls(long)
-    each = {name: (after[name] - before.get(name, 0)) / (long - short) for name in after}
-    return {name: count for name, count in each.items() if count >= 0.01}
-
-
-def measure_rates(peers, connections, repetitions, seconds):
-    """Round trips per second against the first, both run one after the other, in turn first.
-
-    All on one processor, the last: there is one thread, and moving it only adds noise.
-    """
-    reference = peers[0]
-
-    def rates(peer, rounds):
-        return figures(run(peer.command(rounds, connections)))
-
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(allowed)})
-    rounds = {peer: int(rates(peer, 5000)["per_second"] * seconds) for peer in peers}
-    result = {peer: [] for peer in peers[1:]}
-    for repetition in range(repetitions):
-        for peer in peers[1:]:
-            pair = [reference, peer] if repetition % 2 == 0 else [peer, reference]
-            measured = {each: rates(each, rounds[each]) for each in pair}
-            result[peer].append((measured[peer], measured[reference]))
-    os.sched_setaffinity(0, allowed)
-    return result
-
-
-def measure_include_cost(arguments, repetitions):
-    """What including curfew.hpp costs, and including asio.hpp."""
-    files = [HERE / "include_curfew.cpp", HERE / "include_asio.cpp"]
-    base = [arguments.cxx, "-std=c++20", "-O2", f"-I{ROOT / 'include'}"]
-
-    def cpu_seconds(*options):
-        before = os.times()
-        run([*base, *options])
-        after = os.times()
-        return (after.children_user + after.children_system
-                - before.children_user - before.children_system)
-
-    lines = [run([*base, "-E", "-P", file]).count("\n") for file in files]
-    rows = [("preprocessed lines", *map(str, lines), lines[0] / lines[1])]
-    for what, options in [("-fsyntax-only", ["-fsyntax-only"]),
-                          ("-c", ["-c", "-o", arguments.build / "include.o"])]:
-        seconds = [[cpu_seconds(*options, file) for file in files] for _ in range(repetitions)]
-        curfew, asio = (statistics.median(column) for column in zip(*seconds))
-        ratio = statistics.median(pair[0] / pair[1] for pair in seconds)
-        rows.append((f"g++ -O2 {what}, CPU seconds", f"{curfew:.2f}", f"{asio:.2f}", ratio))
-    return rows
-
-
-# --- Reporting ---
-
-class Report:
-    """Goes to the terminal while it grows, and in the end into a Markdown file."""
-
-    def __init__(self):
-        self.text = []
-
-    def add(self, text=""):
-        print(text, flush=True)
-        self.text.append(text)
-
-    def table(self, title, header, rows):
-        rows = [[str(cell) for cell in row] for row in [header, *rows]]
-        widths = [max(map(len, column)) for column in zip(*rows)]
-
-        numeric = [all(re.fullmatch(r"-|-?[\d.]+", cell) for cell in column[1:])
-                   for column in zip(*rows)]
-
-        def line(row):
-            return "| " + " | ".join(cell.rjust(width) if right else cell.ljust(width)
-                                     for cell, width, right in zip(row, widths, numeric)) + " |"
-
-        rule = "|".join("-" * (width + 1) + (":" if right else "-")
-                        for width, right in zip(widths, numeric))
-        self.add(f"## {title}\n")
-        self.add(line(rows[0]))
-        self.add(f"|{rule}|")
-        for row in rows[1:]:
-            self.add(line(row))
-        self.add()
-
-
-def read_budgets():
-    lines = (HERE / "budgets.txt").read_text().splitlines()
-    words = [line.split("#")[0].split() for line in lines]
-    return {pair[0]: float(pair[1]) for pair in words if pair}
-
-
 def or_dash(value, form):
     return "-" if value is None else format(value, form)
 
 
-def check(arguments):
-    """The counts that must not grow; none depends on the clock or on what else the machine does."""
-    peers = make_peers(build(arguments, ["bench_echo_epoll", "bench_echo_curfew"]))
-    counts = count_instructions(peers, arguments.build / "profiles")
-    epoll, plain, *limited = peers
-    budgets = read_budgets()
-    rows = [
-        ("instructions_per_round_trip", plain.label, counts[plain][0]),
-        *(("instructions_per_limit", peer.label, cost_of_limit(counts, peer)) for peer in limited),
-        *(("allocations_per_round_trip", peer.label, counts[peer][1]) for peer in peers[1:]),
-    ]
-    over = 0
-    print(f"plain epoll: {counts[epoll][0]:.1f} instructions per round trip")
-    for name, label, value in rows:
-        fits = value <= budgets[name]
-        over += not fits
-        print(f"{label}: {name} {value:.1f}, budget {budgets[name]:g}"
-              + ("" if fits else "  OVER THE BUDGET"))
-    return 1 if over else 0
-
-
-def compare(arguments):
-    quick = arguments.quick
-    programs = build(arguments, ["bench_echo_epoll", "bench_echo_liburing", "bench_echo_curfew",
-                                 "bench_echo_asio"])
-    io_uring_peers = make_io_uring_peers(programs)
-    peers = make_peers(programs) + io_uring_peers + make_more_peers(programs)
-    report = Report()
-    compiler = run([arguments.cxx, "--version"]).splitlines()[0]
-    report.add(f"# curfew: echo benchmarks\n\n{compiler}, Linux {platform.release()}, "
-               f"{platform.machine()}. 64-byte echo over loopback, client and server in one "
-               "thread and one loop.\n")
-
-    counts = count_instructions(peers, arguments.build / "profiles")
+def report_counts(report, peers, arguments):
+    everybody = peers.on_epoll(arguments.quick) + peers.on_io_uring()
+    counts = measure.count_echo(everybody, arguments.build / "profiles")
     rows = []
-    for peer in peers:
-        calls = count_system_calls(peer, arguments.build)
+    for peer in everybody:
+        calls = measure.count_system_calls(peer, arguments.build)
         rows.append((peer.label, f"{counts[peer][0]:.0f}",
                      or_dash(cost_of_limit(counts, peer), ".0f"), f"{counts[peer][1]:g}",
                      f"{sum(calls.values()):.2f}",
                      ", ".join(f"{count:.2f} {name}" for name, count in sorted(calls.items()))))
-    report.table("What a round trip takes (one connection)",
+    report.table("A round trip: a 64-byte echo, one connection",
                  ("", "instructions", "per limit", "allocations", "system calls", "which"), rows)
+    return counts
 
-    # The median and the quartiles of the paired ratios.
-    repetitions, seconds = (9, 0.06) if quick else (41, 0.15)
-    rate_of_curfew = None
+
+def report_limits(report, peers, arguments):
+    """What a limit costs alone. Returns {(label, case, on, outstanding): ns}."""
+    quick = arguments.quick
+    result = {}
+    for on in ("nothing", "sockets"):
+        outstanding = (OUTSTANDING[0], OUTSTANDING[-1]) if quick else OUTSTANDING
+        cases = ("later", "fires") if quick else ("at_once", "later", "again", "fires")
+        if quick and on == "sockets":
+            continue
+        rows = []
+        for case in cases:
+            for peer in peers.of_limits():
+                if "libuv" in peer.label and case == "at_once":
+                    continue  # nothing completes at once there
+                if "close" in peer.label and case == "fires":
+                    continue  # there would be no connection left for the next one
+                slow = "Asio" in peer.label
+                figures_of = []
+                for count in outstanding:
+                    got = figures(run(peer.command(
+                        case=case, on=on, outstanding=count,
+                        rounds=2000 if slow or on == "sockets" else 20_000,
+                        batches=7 if slow or quick else 15)))
+                    result[peer.label, case, on, count] = got["limit_ns"]
+                    figures_of.append(got)
+                rows.append((case, peer.label, *(f"{each['limit_ns']:.1f}" for each in figures_of),
+                             f"{figures_of[0]['plain_ns']:.0f}",
+                             f"{figures_of[-1]['allocations_per_limit']:.2g}"))
+        where = ("a reactor that makes no system calls" if on == "nothing" else
+                 "loopback TCP (differences of two runs of some thousand ns)")
+        report.table(f"ns for a limit on a read, on {where}, with so many limits armed",
+                     ("case", "", *(f"{count:,}" for count in outstanding), "the read itself",
+                      "allocations"),
+                     rows)
+
+    curfew = peers.of_limits()[0]
+    depths = [(depth, figures(run(curfew.command(depth=depth)))["limit_ns"]) for depth in (1, 2, 4, 8)]
+    report.table("curfew: ns for limits around each other",
+                 ("", *(str(depth) for depth, _ in depths)),
+                 [("case later", *(f"{ns:.1f}" for _, ns in depths))])
+
+    jobs = [(peer, case, count)
+            for peer in (peers.of_limits()[0], peers.of_limits()[2], peers.of_limits()[4])
+            for case in ("at_once", "later", "again", "fires")
+            for count in ((1,) if quick or "curfew" not in peer.label else (1, 4096, 100_000))
+            if not ("libuv" in peer.label and case == "at_once")]
+    counted = measure.side_by_side(
+        lambda job: measure.count_limit(job[0], arguments.build / "profiles", case=job[1],
+                                        outstanding=job[2]), jobs)
+    report.table("Instructions of a limit, on a reactor that makes no system calls",
+                 ("case", "", "armed", "the read", "a limit adds"),
+                 [(case, peer.label, f"{count:,}", f"{plain:.0f}", f"{added:.0f}")
+                  for (peer, case, count), (plain, _, added) in zip(jobs, counted)])
+    return result
+
+
+def report_rates(report, peers, arguments):
+    """Round trips per second, in pairs with a plain loop. Returns {(label, connections): ratio}."""
+    quick = arguments.quick
+    ratios = {}
+    repetitions, seconds = (5, 0.05) if quick else (21, 0.12)
     for connections in (1, 64):
-        for group in filter(None, (peers, io_uring_peers)):
-            rates = measure_rates(group, connections, repetitions, seconds)
+        for group in filter(None, (peers.on_epoll(quick), peers.on_io_uring())):
+            rates = measure.compare_rates(group, repetitions, seconds, "rounds",
+                                          connections=connections)
             rows = []
             for peer, pairs in rates.items():
                 wall = [one["per_second"] / other["per_second"] for one, other in pairs]
                 cpu = [one["per_cpu_second"] / other["per_cpu_second"] for one, other in pairs]
                 low, middle, high = statistics.quantiles(wall, n=4)
+                ratios[peer.label, connections] = middle
                 rows.append((peer.label,
                              f"{statistics.median(one['per_second'] for one, _ in pairs):.0f}",
                              f"{statistics.median(other['per_second'] for _, other in pairs):.0f}",
                              f"{middle:.3f}", f"{low:.3f} to {high:.3f}",
                              f"{statistics.median(cpu):.3f}"))
-                if peer is peers[1] and connections == 1:
-                    rate_of_curfew = middle
-            report.table(f"Round trips per second, connections: {connections}",
+            report.table(f"Round trips per second, 64 bytes, connections: {connections}",
                          ("", "per second", group[0].label, "ratio", "quartiles", "by CPU time"),
                          rows)
+    return ratios
 
-    include = measure_include_cost(arguments, 3 if quick else 9)
-    report.table("The include", ("", "curfew", "Asio", "ratio"),
-                 [(*row[:3], f"{row[3]:.2f}") for row in include])
 
+def report_sizes(report, peers, arguments):
+    """Sizes and numbers of connections: a survey, without pairs."""
+    chosen = [peers.plain, peers.curfew, peers.cancel, peers.asio, peers.libuv]
+    if peers.io_uring:
+        chosen += [peers.liburing, peers.uring]
+    rows, rows_late = [], []
+    for size in (64, 4096, 65536):
+        def variant(name):
+            return [Peer(peer.label, f"{peer.program}_{name}", *peer.options) for peer in chosen]
+
+        built = chosen if size == 64 else variant(size)
+        for connections in (1, 64, 1000, 5000):
+            rounds = max(20_000 if size < 65536 else 4000, 2 * connections)
+            got = measure.measure_alone(built, 3, connections=connections, rounds=rounds)
+            rows.append((f"{size:,} B, {connections:,}",
+                         *(f"{got[peer]['per_second']:.0f}" for peer in built)))
+            if size == 64:
+                late = measure.measure_alone(variant("LATENCY"), 1, connections=connections,
+                                             rounds=rounds)
+                rows_late.append((f"{connections:,}", *(
+                    "{p50_us:.0f} / {p99_us:.0f} / {p99_9_us:.0f}".format(**each)
+                    for each in late.values())))
+    report.table("Round trips per second, by size of the message and number of connections",
+                 ("", *(peer.label for peer in chosen)), rows)
+    report.table("Microseconds of a round trip, 64 bytes: median / 99 % / 99.9 %, by connections",
+                 ("", *(peer.label for peer in chosen)), rows_late)
+
+
+def report_family(report, title, programs, figure, form, arguments, variants, repetitions=3):
+    """One figure of the programs of a family, under several `variants` of its options."""
+    rows = []
+    table = {}
+    for label, options in variants.items():
+        table[label] = measure.measure_alone(programs, 1 if arguments.quick else repetitions,
+                                             **options)
+    for peer in programs:
+        rows.append((peer.label, *(format(table[label][peer][figure], form) for label in variants)))
+    report.table(title, ("", *variants), rows)
+    return {peer.label: {label: table[label][peer] for label in variants} for peer in programs}
+
+
+def report_others(report, peers, arguments):
+    """Accepting, datagrams, idle connections, frames, lateness. Returns the memory of an idle
+    connection and how late limits are."""
+    quick = arguments.quick
+
+    def family(name, more=()):
+        found = [Peer("plain epoll", peers.at(f"{name}_epoll")),
+                 Peer("curfew", peers.at(f"{name}_curfew")), *more,
+                 Peer("Asio", peers.at(f"{name}_asio")), Peer("libuv", peers.at(f"{name}_libuv"))]
+        if peers.io_uring:
+            if peers.at(f"{name}_liburing").exists():
+                found.append(Peer("plain liburing", peers.at(f"{name}_liburing")))
+            found.append(Peer("curfew on io_uring", peers.at(f"{name}_curfew"), "--reactor",
+                              "io_uring"))
+        return found
+
+    count = 2000 if quick else 10_000
+    report_family(report, "Connections accepted per second, so many at a time", family("accept"),
+                  "per_second", ".0f", arguments,
+                  {str(at): {"connections": count, "at_once": at} for at in (1, 64)})
+    report_family(report, "Datagrams of 64 bytes per second, so many on their way", family(
+        "udp", [Peer("curfew, limit cancel", peers.at("udp_curfew"), "--limit", "cancel")]),
+        "per_second", ".0f", arguments,
+        {str(at): {"packets": 10 * count, "in_flight": at} for at in (1, 64)})
+    idle = report_family(report, "User memory of a connection that waits in a limited read, bytes",
+                         family("idle"), "bytes_per_connection", ".0f", arguments,
+                         {f"{count:,} connections": {"connections": count}}, 1)
+    limited = [Peer("curfew, limit cancel", peers.at("frame_curfew"), "--limit", "cancel")]
+    frame = family("frame", limited)
+    variant = {"1,000 connections": {"frames": 4000 if quick else 20_000}}
+    report_family(report, "A frame: ns of a look when nothing has come", frame, "idle_ns", ".0f",
+                  arguments, variant)
+    report_family(report, "A frame: us until 1,000 of 1,000 ready connections have read", frame,
+                  "ready_us", ".0f", arguments, variant)
+    late = [Peer(f"curfew on {reactor}", peers.at("late_curfew"), "--reactor", reactor)
+            for reactor in ("epoll", "poll", *(["io_uring"] if peers.io_uring else []))]
+    table = measure.measure_alone(late, 1)
+    report.table("How late limits fire, us", ("", "median", "99 %", "most"),
+                 [(peer.label, f"{got['p50_us']:.0f}", f"{got['p99_us']:.0f}",
+                   f"{got['max_us']:.0f}") for peer, got in table.items()])
+    memory = next(iter(idle["curfew"].values()))["bytes_per_connection"]
+    return memory, table[late[0]]["p99_us"]
+
+
+def report_build(report, arguments):
+    """What including curfew.hpp costs, and building a small program, against Asio."""
+    base = [arguments.cxx, "-std=c++20", "-O2", f"-I{ROOT / 'include'}"]
+    object_file = arguments.build / "measured.o"
+    curfew_include, asio_include = arguments.build / "include_curfew.cpp", arguments.build / "include_asio.cpp"
+    curfew_include.write_text("#include <curfew/curfew.hpp>\n")
+    asio_include.write_text("#include <asio.hpp>\n")
+    programs = [HERE / "program_curfew.cpp", HERE / "program_asio.cpp"]
+    rows, ratios = [], []
+    for what, files, options in [
+            ("the include, -fsyntax-only", [curfew_include, asio_include], ["-fsyntax-only"]),
+            ("an echo program with a limit, -c", programs, ["-c", "-o", object_file])]:
+        lines = [run([*base, "-E", "-P", file]).count("\n") for file in files]
+        seconds = [[measure.cpu_seconds([*base, *options, file]) for file in files]
+                   for _ in range(2 if arguments.quick else 5)]
+        curfew, asio = (statistics.median(column) for column in zip(*seconds))
+        ratios.append(statistics.median(one / other for one, other in seconds))
+        rows += [(f"{what}: preprocessed lines", *map(str, lines), f"{lines[0] / lines[1]:.2f}"),
+                 (f"{what}: CPU seconds", f"{curfew:.2f}", f"{asio:.2f}", f"{ratios[-1]:.2f}")]
+    report.table(f"What a compiler has to do ({arguments.cxx} -O2)", ("", "curfew", "Asio", "ratio"),
+                 rows)
+    return ratios
+
+
+# --- Budgets ---
+
+def read_budgets():
+    lines = (HERE / "budgets.txt").read_text().splitlines()
+    words = [line.split("#")[0].split() for line in lines]
+    return {pair[0]: (float(pair[1]), pair[2] if len(pair) > 2 else "most")
+            for pair in words if pair}
+
+
+def fits(name, value, budgets):
+    bound, kind = budgets[name]
+    return value >= bound if kind == "least" else value <= bound
+
+
+def check(arguments):
+    """The counts that must not grow; none depends on the clock or on what else the machine does."""
+    programs = build(arguments, "bench_echo_epoll", "bench_echo_curfew", "bench_limits_curfew")
+    peers = Peers(programs)
+    measured = [peers.plain, peers.curfew, peers.cancel, peers.close]
+    counts = measure.count_echo(measured, arguments.build / "profiles")
+    limits = peers.of_limits()[0]
+    cases = ["at_once", "later", "again", "fires"]
+    alone = measure.side_by_side(
+        lambda case: measure.count_limit(limits, arguments.build / "profiles", case=case,
+                                         outstanding=64), cases)
+    rows = [("instructions_per_round_trip", "echo", counts[peers.curfew][0]),
+            *(("instructions_per_limit", peer.label, cost_of_limit(counts, peer))
+              for peer in measured[2:]),
+            *(("allocations_per_round_trip", peer.label, counts[peer][1])
+              for peer in measured[1:]),
+            *((f"instructions_per_limit_{case}", "a limit alone", added)
+              for case, (_, _, added) in zip(cases, alone))]
+    print(f"plain epoll: {counts[peers.plain][0]:.1f} instructions per round trip")
     budgets = read_budgets()
-    plain, cancel, close = peers[1:4]
-    costliest = max(cost_of_limit(counts, cancel), cost_of_limit(counts, close))
-    most_allocations = max(counts[peer][1] for peer in (plain, cancel, close))
-    costs = [(name, reached, f"at most {budgets[name]:g}", reached <= budgets[name])
-             for name, reached in [("instructions_per_round_trip", counts[plain][0]),
-                                   ("instructions_per_limit", costliest),
-                                   ("allocations_per_round_trip", most_allocations),
-                                   ("include_cost_against_asio", include[1][3])]]
-    least = budgets["rate_against_plain_epoll"]
-    costs.append(("rate_against_plain_epoll", rate_of_curfew, f"at least {least:g}",
-                  rate_of_curfew >= least))
-    report.table("Budgets", ("", "measured", "budget", ""),
-                 [(name, f"{reached:.4g}", budget, "kept" if fits else "MISSED")
-                  for name, reached, budget, fits in costs])
+    over = 0
+    for name, label, value in rows:
+        kept = fits(name, value, budgets)
+        over += not kept
+        print(f"{label}: {name} {value:.1f}, budget {budgets[name][0]:g}"
+              + ("" if kept else "  OVER THE BUDGET"))
+    print(f"{len(rows) - over} within their budgets, {over} over")
+    return 1 if over else 0
 
-    file = arguments.build / "report.md"
-    file.write_text("\n".join(report.text))
-    print(f"This table: {file}\nWhere the instructions go: "
+
+def compare(arguments):
+    programs = build(arguments)
+    peers = Peers(programs)
+    report = Report()
+    compiler = run([arguments.cxx, "--version"]).splitlines()[0]
+    report.add(f"# curfew: benchmarks\n\n{datetime.date.today()}, {compiler}, Linux "
+               f"{platform.release()}, {platform.machine()}, {os.cpu_count()} processors; Asio "
+               f"{asio_version(arguments.cxx)}.\n")
+    for name, directory in arguments.against:
+        peers.add_asio(name, build_against(arguments, name, directory))
+
+    counts = report_counts(report, peers, arguments)
+    limits = report_limits(report, peers, arguments)
+    ratios = report_rates(report, peers, arguments)
+    if not arguments.quick:
+        report_sizes(report, peers, arguments)
+    memory, late = report_others(report, peers, arguments)
+    include, program = report_build(report, arguments)
+
+    limited = [peers.cancel, peers.close]
+    reached = {
+        "instructions_per_round_trip": counts[peers.curfew][0],
+        "instructions_per_limit": max(cost_of_limit(counts, peer) for peer in limited),
+        "allocations_per_round_trip": max(counts[peer][1] for peer in [peers.curfew, *limited]),
+        "ns_per_limit": max(limits["curfew, cancel", "later", "nothing", count]
+                            for count in (OUTSTANDING[0], OUTSTANDING[-1])),
+        "rate_against_plain_epoll": min(ratios["curfew", count] for count in (1, 64)),
+        "rate_with_limits": min(ratios["curfew, limit cancel", count] for count in (1, 64)),
+        "bytes_per_idle_connection": memory,
+        "us_late": late,
+        "include_cost_against_asio": include,
+        "program_cost_against_asio": program,
+    }
+    budgets = read_budgets()
+    report.table("Budgets", ("", "measured", "budget", ""),
+                 [(name, f"{value:.4g}", f"at {budgets[name][1]} {budgets[name][0]:g}",
+                   "kept" if fits(name, value, budgets) else "MISSED")
+                  for name, value in reached.items()])
+
+    series = {}
+    for (label, case, on, count), ns in limits.items():
+        if case == "later" and on == "nothing" and "close" not in label:
+            series.setdefault(label, {})[count] = ns
+    plot_limits(series, arguments.build / "limits.svg")
+    plot_bars("A 64-byte echo, one connection, epoll", "user-space instructions a round trip",
+              {peer.label: counts[peer][0] for peer in peers.on_epoll(arguments.quick)},
+              arguments.build / "instructions.svg")
+    plot_bars("A 64-byte echo over 64 connections", "round trips, plain epoll loop = 1",
+              {"plain epoll": 1.0, **{label: ratio for (label, connections), ratio in ratios.items()
+                                      if connections == 64 and "io_uring" not in label}},
+              arguments.build / "rates.svg")
+    report.write(arguments.build)
+    print(f"{arguments.build}: report.md, report.json, limits.svg, instructions.svg, rates.svg\n"
+          "Where the instructions go: "
           f"callgrind_annotate {arguments.build / 'profiles'}/curfew.7000.callgrind")
     return 0
 
 
+def against(text):
+    name, _, directory = text.partition("=")
+    if not name or not directory:
+        raise argparse.ArgumentTypeError("NAME=DIRECTORY, the checkout of an Asio")
+    return name, pathlib.Path(directory)
+
+
 def main():
     parser = argparse.ArgumentParser(prog="tools/bench", description="""
-        Measures curfew against plain loops (epoll, liburing) and against Asio: instructions,
-        allocations and system calls per round trip of an echo, round trips per second, and what the
-        include costs a compiler. The report is also written to build/bench/report.md.""")
+        Measures curfew against plain loops (epoll, liburing), Asio and libuv: what a limit costs,
+        instructions, allocations and system calls of a round trip, rates, memory, frames, and
+        what a compiler has to do. Leaves report.md, report.json and plots in build/bench.""")
     parser.add_argument("--quick", action="store_true",
-                        help="fewer repetitions: under two minutes once it is built")
+                        help="less of everything: under two minutes once it is built")
     parser.add_argument("--check", action="store_true",
                         help="only count curfew's instructions and allocations, and fail if they "
                              "are over benchmarks/budgets.txt")
+    parser.add_argument("--against", action="append", default=[], type=against,
+                        metavar="NAME=DIRECTORY",
+                        help="measure another Asio, too, e.g. newest-asio=../asio")
     parser.add_argument("--cxx", default="g++", help="the compiler (g++)")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "bench",
                         help="where to build and to leave the report (build/bench)")
     arguments = parser.parse_args()
     arguments.build = arguments.build.resolve()
-    arguments.build.mkdir(parents=True, exist_ok=True)
+    (arguments.build / "profiles").mkdir(parents=True, exist_ok=True)
     return check(arguments) if arguments.check else compare(arguments)
 
 
