@@ -755,6 +755,8 @@ private:
     std::atomic<bool> stop_{false};
 };
 
+inline reactor& reactor_of(const socket_state& socket) noexcept { return socket.loop->system(); }
+
 /// The loop in which a fiber waits for what is not a socket's.
 inline loop& loop_for(const fiber& self) noexcept {
     if (self.loop) return *self.loop;

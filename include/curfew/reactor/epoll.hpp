@@ -43,13 +43,12 @@ public:
             // No coroutine runs in this loop, so no socket of this batch can be gone yet; and
             // `forget` takes a descriptor out before it is closed, so none can be stale.
             auto& socket = *static_cast<socket_state*>(event->data.ptr);
-            if (event->events & ~std::uint32_t{EPOLLIN | EPOLLOUT}) [[unlikely]] {
-                socket.more_behind = true;
-                if (event->events & (EPOLLHUP | EPOLLERR)) event->events |= EPOLLOUT;
-                event->events |= EPOLLIN;
+            if (event->events != (EPOLLIN | EPOLLOUT)) [[unlikely]] {
+                on_events(socket, event->events, done);
+                continue;
             }
-            if (event->events & EPOLLIN) on_readable(socket, done);
-            if (event->events & EPOLLOUT) on_writable(socket, done);
+            on_readable(socket, done);
+            on_writable(socket, done);
         } while (++event != end);
         return 0;
     }
@@ -79,6 +78,19 @@ protected:
 
 private:
     static constexpr int batch = 256;
+
+    /// Anything but both directions and nothing else, which is what a connection with data says
+    /// unless its peer is slow, or about to go.
+    CURFEW_COLD static void on_events(socket_state& socket, std::uint32_t events,
+                                      completions& done) noexcept {
+        if (events & ~std::uint32_t{EPOLLIN | EPOLLOUT}) {
+            socket.more_behind = true;
+            if (events & (EPOLLHUP | EPOLLERR)) events |= EPOLLOUT;
+            events |= EPOLLIN;
+        }
+        if (events & EPOLLIN) on_readable(socket, done);
+        if (events & EPOLLOUT) on_writable(socket, done);
+    }
 
     int add(int handle, std::uint32_t events, socket_state* socket) noexcept {
         epoll_event event{};

@@ -71,4 +71,10 @@ private:
     std::uint8_t initially_worth_trying_;
 };
 
+namespace detail {
+
+/// The reactor of the loop that an open socket belongs to.
+reactor& reactor_of(const socket_state& socket) noexcept;
+
+}  // namespace detail
 }  // namespace curfew

@@ -63,7 +63,7 @@ protected:
         }
     }
 
-    void on_writable(socket_state& socket, completions& done) noexcept {
+    CURFEW_HOT static void on_writable(socket_state& socket, completions& done) noexcept {
         if (operation* const op = socket.writer) return retry_write(*op, done);
         socket.set_worth_trying(readiness::writable);
     }
@@ -91,12 +91,20 @@ private:
         if (op && attempt(*op)) done.push(*op);
     }
 
-    CURFEW_COLD void retry_write(operation& op, completions& done) noexcept {
+    /// (No member, like all that a wait may call, so that the wait need not keep the reactor.)
+    CURFEW_COLD static void retry_write(operation& op, completions& done) noexcept {
+        if (op.kind == operation_kind::connect) return go_on_connecting(op, done);
+        op.socket->set_worth_trying(readiness::writable);
+        if (attempt(op)) done.push(op);
+    }
+
+    static void go_on_connecting(operation& op, completions& done) noexcept {
         socket_state& socket = *op.socket;
-        if (op.kind != operation_kind::connect) socket.set_worth_trying(readiness::writable);
-        if (!(op.kind == operation_kind::connect ? end_connect(op) : attempt(op))) return;
+        const int error = platform::connect_result(socket.handle);
+        if (platform::connect_pending(error)) return;
+        connected(op, error);
         done.push(op);
-        if (!socket.is_open()) end_pending(socket, outcome::closed, done);  // a failed connect
+        if (error) reactor_of(socket).close(socket, close_mode::graceful, done);
     }
 
     CURFEW_COLD bool watch_for(operation& op) noexcept {
@@ -116,23 +124,17 @@ private:
             socket.worth_trying = 0;
             return false;
         }
-        return connected(op, error);
+        connected(op, error);
+        if (error) close_handle(socket);
+        return true;
     }
 
-    bool end_connect(operation& op) noexcept {
-        const int error = platform::connect_result(op.socket->handle);
-        return !platform::connect_pending(error) && connected(op, error);
-    }
-
-    bool connected(operation& op, int error) noexcept {
-        if (error) {
-            // POSIX leaves the state of a socket unspecified after a failed connect: the next
-            // attempt gets a new one.
-            close_handle(*op.socket);
-            return completed(op, outcome::system, error);
-        }
+    /// A connect has ended. POSIX leaves the state of a socket unspecified after one that failed:
+    /// it is to be closed, and the next attempt gets a new one.
+    static void connected(operation& op, int error) noexcept {
+        if (error) return op.finish(outcome::system, error);
         op.socket->set_worth_trying(readiness::readable | readiness::writable);
-        return completed(op, outcome::success);
+        op.finish(outcome::success);
     }
 
     /// Who caused it, if anybody, is resumed first.
