@@ -320,9 +320,14 @@ public:
         const std::size_t batch = how_many == extent::one ? 1 : fair_batch;
         std::size_t total = 0;
         ticks until_deadline = look_at_deadlines(true);
-        while (!enough() && !stopping() && (!unusual_ || has_work())) {
-            reap(time_to_wait(until_deadline, end));
-            if (unusual_) [[unlikely]] {
+        this_thread.on_trampoline = true;
+        note_ready();
+        while (!enough() && !stopping()) {
+            if (!unusual_) [[likely]] {
+                reap(time_to_wait(until_deadline, end));
+            } else {
+                if (!has_work()) break;
+                reap(may_wait() ? time_to_wait(until_deadline, end) : no_time);
                 tick();
                 do_chores();
             }
@@ -348,7 +353,8 @@ public:
         const running_guard guard(*this);
         bury();
         if (stopping()) return 0;
-        reap(std::chrono::nanoseconds::zero());
+        this_thread.on_trampoline = true;
+        reap(no_time);
         do_chores();
         std::size_t total = resume_ready(all_of_them, end);
         look_at_deadlines(total > 0);
@@ -359,6 +365,7 @@ public:
     }
 
 private:
+    static constexpr std::chrono::nanoseconds no_time{0};
     static constexpr std::size_t all_of_them = static_cast<std::size_t>(-1);
     static constexpr std::size_t fair_batch = 256;  // resumed between two looks at the system
     static constexpr int fair_share = 64;           // completions at once, between two suspensions
@@ -368,6 +375,7 @@ private:
     static constexpr unsigned has_chores = 1;    // see do_chores; with these it does not wait
     static constexpr unsigned has_retired = 2;   // see `retired_`
     static constexpr unsigned has_no_tasks = 4;  // so there may be no work at all
+    static constexpr unsigned has_ready = 8;     // `ready_` is not empty: it does not wait
 
     /// While it lives, this loop is the one that runs in this thread.
     class running_guard {
@@ -406,8 +414,15 @@ private:
                stop_.exchange(false, std::memory_order_acquire);
     }
 
+    /// Nobody is there who could go on now.
+    bool may_wait() const noexcept { return !(unusual_ & (has_chores | has_ready)); }
+
+    /// Between two turns: what is ready now must not wait for what the system has to say.
+    CURFEW_HOT void note_ready() noexcept {
+        if (!ready_.empty()) unusual_ |= has_ready;
+    }
+
     std::chrono::nanoseconds time_to_wait(ticks until_deadline, ticks end) noexcept {
-        if ((unusual_ & has_chores) || !ready_.empty()) return std::chrono::nanoseconds::zero();
         if (end != endless) [[unlikely]] {
             const ticks until_end = end > now() ? end - now() : 0;
             if (until_end < until_deadline) until_deadline = until_end;
@@ -427,6 +442,7 @@ private:
     /// joins.
     CURFEW_COLD void do_chores() {
         sweep_retired();
+        unusual_ &= ~has_ready;
         if (next_tick_.empty()) unusual_ &= ~has_chores;
         ready_.append(deferred_);
         report_failure();
@@ -435,7 +451,6 @@ private:
     /// Resumes what is ready: at most `most`, and after a stop or `end` no more.
     CURFEW_HOT std::size_t resume_ready(std::size_t most, ticks end) {
         thread_state& state = this_thread;
-        state.on_trampoline = true;
         std::size_t count = 0;
         if (end != endless && ticks_now() >= end) return 0;
         // With a budget what completes at once is counted by the clock too: see share_is_used_up.
@@ -453,10 +468,11 @@ private:
             }
             bury();
             ++count;
-            if (ready_.empty() || count == most) break;
-            if (stop_.load(std::memory_order_relaxed)) break;
+            if (ready_.empty()) return count;
+            if (count == most || stop_.load(std::memory_order_relaxed)) break;
             if (end != endless && ticks_now() >= end) break;
         }
+        note_ready();
         return count;
     }
 
@@ -485,8 +501,9 @@ private:
     }
 
     CURFEW_COLD ticks expire(ticks now, bool resumed) {
-        if (resumed) reap(std::chrono::nanoseconds::zero());
+        if (resumed) reap(no_time);
         deadlines_.expire(now);
+        note_ready();
         const ticks bound = deadlines_.bound();
         return bound == endless ? endless : bound - now;
     }
