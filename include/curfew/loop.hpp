@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <coroutine>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <utility>
@@ -273,11 +274,15 @@ public:
         if (this_thread.running == this) return ready_.push(function);
         // Only who finds the inbox empty wakes the loop: whoever comes later knows that somebody
         // has, and that the loop, which empties the inbox only after waking up, has yet to look.
-        ready_node* head = inbox_.load(std::memory_order_relaxed);
-        do function.next = head;
-        while (!inbox_.compare_exchange_weak(head, &function, std::memory_order_release,
-                                             std::memory_order_relaxed));
-        if (!head) reactor_->wake();
+        std::uintptr_t before = inbox_.load(std::memory_order_relaxed);
+        std::uintptr_t after;
+        do {
+            function.next = newest_in(before);
+            after = reinterpret_cast<std::uintptr_t>(static_cast<ready_node*>(&function)) |
+                    (before & stop_bit);
+        } while (!inbox_.compare_exchange_weak(before, after, std::memory_order_release,
+                                               std::memory_order_relaxed));
+        if (!before) reactor_->wake();
     }
 
     /// Takes back what was posted and has not run. From the loop's thread.
@@ -287,7 +292,7 @@ public:
     }
 
     void stop() noexcept {
-        stop_.store(true, std::memory_order_release);
+        inbox_.fetch_or(stop_bit, std::memory_order_release);
         // In the loop's own thread too: a signal handler may run just before the loop begins to
         // wait.
         reactor_->wake();
@@ -321,13 +326,16 @@ public:
         std::size_t total = 0;
         ticks until_deadline = look_at_deadlines(true);
         this_thread.on_trampoline = true;
+        const bool stopped = stopping();
         note_ready();
-        while (!enough() && !stopping()) {
+        while (!stopped && !enough()) {
             if (!unusual_) [[likely]] {
-                reap(time_to_wait(until_deadline, end));
+                if (reap(time_to_wait(until_deadline, end)) && stopping()) [[unlikely]]
+                    break;
             } else {
                 if (!has_work()) break;
                 reap(may_wait() ? time_to_wait(until_deadline, end) : no_time);
+                if (stopping()) break;
                 tick();
                 do_chores();
             }
@@ -376,6 +384,10 @@ private:
     static constexpr unsigned has_retired = 2;   // see `retired_`
     static constexpr unsigned has_no_tasks = 4;  // so there may be no work at all
     static constexpr unsigned has_ready = 8;     // `ready_` is not empty: it does not wait
+    static constexpr unsigned has_stopped = 16;  // stop() was called
+
+    /// In `inbox_`: stop() was called. What is posted is aligned, so that it has no such address.
+    static constexpr std::uintptr_t stop_bit = 1;
 
     /// While it lives, this loop is the one that runs in this thread.
     class running_guard {
@@ -410,12 +422,14 @@ private:
 
     /// True once for each stop().
     bool stopping() noexcept {
-        return stop_.load(std::memory_order_relaxed) &&
-               stop_.exchange(false, std::memory_order_acquire);
+        if (inbox_.load(std::memory_order_relaxed)) take_inbox(ready_);
+        const bool stopped = unusual_ & has_stopped;
+        unusual_ &= ~has_stopped;
+        return stopped;
     }
 
-    /// Nobody is there who could go on now.
-    bool may_wait() const noexcept { return !(unusual_ & (has_chores | has_ready)); }
+    /// Nobody is there who could go on now, and nothing to be done.
+    bool may_wait() const noexcept { return !(unusual_ & (has_chores | has_ready | has_stopped)); }
 
     /// Between two turns: what is ready now must not wait for what the system has to say.
     CURFEW_HOT void note_ready() noexcept {
@@ -430,12 +444,15 @@ private:
         return std::chrono::nanoseconds(until_deadline);  // endless is platform::forever
     }
 
-    void reap(std::chrono::nanoseconds time) {
+    /// True if something has come from outside: a function, or a stop.
+    CURFEW_HOT bool reap(std::chrono::nanoseconds time) {
         if (const int error = reactor_->wait(time, done_)) [[unlikely]]
             raise(system_error(error), "curfew: the reactor failed");
         ++turns_since_reading_;
-        if (inbox_.load(std::memory_order_relaxed)) [[unlikely]]
-            take_inbox(ready_);
+        if (!inbox_.load(std::memory_order_relaxed)) [[likely]]
+            return false;
+        take_inbox(ready_);
+        return true;
     }
 
     /// What is seldom due: sockets that are gone, coroutines that gave way, exceptions that nobody
@@ -469,7 +486,7 @@ private:
             bury();
             ++count;
             if (ready_.empty()) return count;
-            if (count == most || stop_.load(std::memory_order_relaxed)) break;
+            if (count == most || stop_asked_for()) break;
             if (end != endless && ticks_now() >= end) break;
         }
         note_ready();
@@ -526,10 +543,20 @@ private:
         turns_between_readings_ = now_ - before > long_turns ? 1 : seldom;
     }
 
-    /// Appends what other threads have posted, in their order.
+    bool stop_asked_for() const noexcept {
+        return (inbox_.load(std::memory_order_relaxed) & stop_bit) || (unusual_ & has_stopped);
+    }
+
+    static ready_node* newest_in(std::uintptr_t inbox) noexcept {
+        return reinterpret_cast<ready_node*>(inbox & ~stop_bit);
+    }
+
+    /// Appends what other threads have posted, in their order, and notes a stop.
     CURFEW_COLD void take_inbox(ready_queue& to) noexcept {
         if (!inbox_.load(std::memory_order_relaxed)) return;
-        ready_node* newest = inbox_.exchange(nullptr, std::memory_order_acquire);
+        const std::uintptr_t inbox = inbox_.exchange(0, std::memory_order_acquire);
+        if (inbox & stop_bit) unusual_ |= has_stopped;
+        ready_node* newest = newest_in(inbox);
         ready_node* oldest = nullptr;
         while (newest) {
             ready_node* const next = newest->next;
@@ -768,8 +795,9 @@ private:
     fiber outside_;                    // of coroutines that are not tasks, and the root of the tree
     nursery tasks_;                    // what was spawned on its own
     std::atomic<const thread_state*> thread_{nullptr};  // in which it runs
-    std::atomic<ready_node*> inbox_{nullptr};
-    std::atomic<bool> stop_{false};
+    /// What was posted, the newest first, and the `stop_bit`: all that comes from other threads, so
+    /// that a turn looks at one word for it.
+    std::atomic<std::uintptr_t> inbox_{0};
 };
 
 inline reactor& reactor_of(const socket_state& socket) noexcept { return socket.loop->system(); }

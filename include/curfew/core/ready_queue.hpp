@@ -35,7 +35,8 @@ public:
         ready_node* node = head_;
         if (!node) return nullptr;
         head_ = node->next;
-        if (!head_) end_ = &head_;
+        if (!head_) [[likely]]
+            end_ = &head_;
         return node;
     }
 
