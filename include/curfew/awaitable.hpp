@@ -89,11 +89,11 @@ CURFEW_COLD inline bool open_for(operation& op) noexcept {
 /// Begins `op`. False: it is complete, and its coroutine goes on.
 CURFEW_COLD inline bool begin(operation& op) noexcept {
     socket_state* const socket = op.socket;
-    CURFEW_ASSERT(!socket || !socket->loop || socket->loop->is_this_thread());
+    CURFEW_ASSERT(!socket->loop || socket->loop->is_this_thread());
     const bool openable = op.kind == operation_kind::connect;
     if (op.owner->cancelled())
         op.finish(outcome::canceled);
-    else if (!socket || !socket->loop)
+    else if (!socket->loop)
         op.finish(outcome::closed);
     else if (!open_for(op))
         return give_way(op);
@@ -154,7 +154,7 @@ CURFEW_HOT inline bool begin_transfer(operation& op) noexcept {
     using ways = transfer_ways<Kind, Exact>;
     socket_state* const socket = op.socket;
     const platform::buffer buffer = *op.buffers;
-    if (!socket || op.owner->cancelled() || buffer.size == 0) [[unlikely]]
+    if (op.owner->cancelled() || buffer.size == 0) [[unlikely]]
         return ways::otherwise(op);
     CURFEW_ASSERT(!socket->loop || socket->loop->is_this_thread());
     if (socket->may_try(ways::direction)) {

@@ -25,12 +25,10 @@ public:
     socket_base(const socket_base&) = delete;
     socket_base& operator=(const socket_base&) = delete;
 
-    bool is_open() const noexcept { return state_ && state_->is_open(); }
+    bool is_open() const noexcept { return state_->is_open(); }
 
     /// The descriptor, still curfew's; `platform::invalid_socket` if it is closed.
-    native_handle_type native_handle() const noexcept {
-        return state_ ? state_->handle : platform::invalid_socket;
-    }
+    native_handle_type native_handle() const noexcept { return state_->handle; }
 
     /// Gives the descriptor away, open and non-blocking; it is the caller's to close. Pending
     /// operations end with `canceled`. `platform::invalid_socket` if it was closed.
@@ -53,7 +51,6 @@ public:
     /// Ends the pending operations with `canceled`; the socket stays usable, except that a
     /// cancelled `connect` closes it.
     void cancel() noexcept {
-        if (!state_) return;
         if (state_->reader) end_early(*state_->reader, outcome::canceled, false);
         if (state_->writer) end_early(*state_->writer, outcome::canceled, false);
     }
@@ -91,20 +88,18 @@ protected:
     socket_base(loop& own, platform::transport type,
                 native_handle_type handle = platform::invalid_socket)
         : state_(own.make_socket(type, handle)) {}
-    socket_base(socket_base&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+    socket_base(socket_base&& other) noexcept : state_(std::exchange(other.state_, &no_socket)) {}
     socket_base& operator=(socket_base&& other) noexcept {
         if (this != &other) {
-            if (state_) loop::retire(state_);
-            state_ = std::exchange(other.state_, nullptr);
+            retire();
+            state_ = std::exchange(other.state_, &no_socket);
         }
         return *this;
     }
-    ~socket_base() {
-        if (state_) loop::retire(state_);
-    }
+    ~socket_base() { retire(); }
 
     result<> open_handle(ip::family family) noexcept {
-        if (!state_ || !state_->loop) return errc::closed;
+        if (!state_->loop) return errc::closed;
         if (state_->is_open()) return {};
         if (family == ip::family::unspecified)
             return std::make_error_code(std::errc::invalid_argument);
@@ -134,12 +129,14 @@ protected:
         return {ec, value != 0};
     }
 
-    socket_state* state_ = nullptr;
+    socket_state* state_ = &no_socket;
 
 private:
+    void retire() noexcept {
+        if (state_ != &no_socket) loop::retire(state_);
+    }
     void end(close_mode how) noexcept {
-        if (state_ && state_->loop)
-            state_->loop->system().close(*state_, how, state_->loop->done());
+        if (state_->loop) state_->loop->system().close(*state_, how, state_->loop->done());
     }
 };
 

@@ -98,6 +98,14 @@ struct socket_state {
     }
 };
 
+namespace detail {
+
+/// What a socket object refers to that has no socket. It is closed, belongs to no loop, and nothing
+/// ever writes to it.
+inline constinit socket_state no_socket{};
+
+}  // namespace detail
+
 struct operation : detail::suspension {
     enum class state : std::uint8_t { idle, pending, complete };
 
