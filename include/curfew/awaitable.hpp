@@ -41,15 +41,15 @@ inline constexpr suspension_type operation_suspension{
 };
 
 /// Suspends the fiber in `op`, which is pending, or complete and to be resumed in a later turn.
-CURFEW_HOT inline void suspend_in(operation& op, const loop& own) noexcept {
+CURFEW_HOT inline void suspend_in(operation& op, fiber& owner, const loop& own) noexcept {
     op.type = &operation_suspension;
     op.since = own.recent();
-    op.owner->waiting = &op;
+    owner.waiting = &op;
 }
 
 CURFEW_COLD inline bool suspend_until_next_turn(operation& op) noexcept {
     if (!op.owner->loop) return false;
-    suspend_in(op, *op.owner->loop);
+    suspend_in(op, *op.owner, *op.owner->loop);
     op.owner->loop->defer(op);
     return true;
 }
@@ -68,7 +68,7 @@ inline bool start(operation& op) noexcept {
     if (unwatched && socket.loop->system().start(op)) return give_way(op);
     if (op.waits_for(readiness::readable)) socket.reader = &op;
     if (op.waits_for(readiness::writable)) socket.writer = &op;
-    suspend_in(op, *socket.loop);
+    suspend_in(op, *op.owner, *socket.loop);
     return true;
 }
 
@@ -154,7 +154,8 @@ CURFEW_HOT inline bool begin_transfer(operation& op) noexcept {
     using ways = transfer_ways<Kind, Exact>;
     socket_state* const socket = op.socket;
     const platform::buffer buffer = *op.buffers;
-    if (op.owner->cancelled() || buffer.size == 0) [[unlikely]]
+    fiber& owner = *op.owner;
+    if (owner.cancelled() || buffer.size == 0) [[unlikely]]
         return ways::otherwise(op);
     CURFEW_ASSERT(!socket->loop || socket->loop->is_this_thread());
     if (socket->may_try(ways::direction)) {
@@ -176,15 +177,24 @@ CURFEW_HOT inline bool begin_transfer(operation& op) noexcept {
     operation*& place = ways::reads ? socket->reader : socket->writer;
     if (place || (!ways::reads && socket->write_broken)) [[unlikely]]
         return ways::otherwise(op);
-    if (!socket->watched && !socket->is_open()) [[unlikely]]
-        return ways::otherwise(op);
-    ways::describe(op);
+    const auto park = [&] {
+        place = &op;
+        suspend_in(op, owner, *socket->loop);
+        return true;
+    };
+    if (!socket->watched) {
+        if (!socket->is_open()) [[unlikely]]
+            return ways::otherwise(op);
+        ways::describe(op);
+        op.progress = operation::state::pending;
+        return socket->loop->system().start(op) ? give_way(op) : park();
+    }
+    if constexpr (ways::reads && !Exact)
+        op.describe_plain(Kind, ways::direction);
+    else
+        ways::describe(op);
     op.progress = operation::state::pending;
-    if (!socket->watched && socket->loop->system().start(op)) [[unlikely]]
-        return give_way(op);
-    place = &op;
-    suspend_in(op, *socket->loop);
-    return true;
+    return park();
 }
 
 /// The awaiter of an operation; the operation lives in it, and so in the awaiting frame, beside the
@@ -226,6 +236,7 @@ public:
 private:
     CURFEW_COLD std::error_code failure() noexcept {
         if (op_.result == outcome::canceled && op_.owner->cancelled()) op_.owner->notice();
+        if (op_.plain) op_.transferred = 0;  // see operation::describe_plain
         return error_of(op_.result, op_.error);
     }
 

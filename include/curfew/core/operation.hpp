@@ -154,6 +154,21 @@ struct operation : detail::suspension {
         transferred = 0;
     }
 
+    /// The same for a plain one whose socket is `watched`: what is not set here is set when it has
+    /// moved bytes, and does not matter unless a call was interrupted (see describe_rest).
+    CURFEW_HOT void describe_plain(operation_kind what, readiness directions) noexcept {
+        kind = what;
+        interest = directions;
+        plain = true;
+        spare = 0;
+    }
+
+    void describe_rest() noexcept {
+        buffer_count = 1;
+        offset = 0;
+        transferred = 0;
+    }
+
     bool waits_for(readiness direction) const noexcept { return interest & direction; }
 
     /// True if the buffers that are left have no room, or no bytes, at all.

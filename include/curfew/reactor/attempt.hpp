@@ -68,6 +68,7 @@ inline bool attempt_write(operation& op) noexcept {
 /// A single read or write returned `n`, which is no number of bytes moved.
 CURFEW_COLD inline bool after_nothing(operation& op, std::ptrdiff_t n) noexcept {
     const int error = static_cast<int>(-n);
+    if (op.plain) op.describe_rest();
     if (platform::interrupted(error))
         return op.kind == operation_kind::read ? read_on(op) : attempt_write(op);
     if (error) return blocked_or_failed(op, error);
