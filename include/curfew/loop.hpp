@@ -329,15 +329,10 @@ public:
         const bool stopped = stopping();
         note_ready();
         while (!stopped && !enough()) {
-            if (!unusual_) [[likely]] {
-                if (reap(time_to_wait(until_deadline, end)) && stopping()) [[unlikely]]
-                    break;
-            } else {
-                if (!has_work()) break;
-                reap(may_wait() ? time_to_wait(until_deadline, end) : no_time);
-                if (stopping()) break;
-                tick();
-                do_chores();
+            if (unusual_) [[unlikely]] {
+                if (!begin_unusual_turn(until_deadline, end)) break;
+            } else if (reap(time_to_wait(until_deadline, end)) && stopping()) {
+                break;
             }
             const std::size_t resumed = resume_ready(batch, endless);
             total += resumed;
@@ -452,6 +447,17 @@ private:
         if (!inbox_.load(std::memory_order_relaxed)) [[likely]]
             return false;
         take_inbox(ready_);
+        return true;
+    }
+
+    /// A turn with something in `unusual_`, as far as what is ready. False: it is the end of the
+    /// run.
+    CURFEW_COLD bool begin_unusual_turn(ticks until_deadline, ticks end) {
+        if (!has_work()) return false;
+        reap(may_wait() ? time_to_wait(until_deadline, end) : no_time);
+        if (stopping()) return false;
+        tick();
+        do_chores();
         return true;
     }
 
