@@ -77,18 +77,25 @@ struct yields_count {
     }
 };
 
-/// A read or write of a stream.
+template <std::size_t Count>
+struct with_buffers {
+    buffers_of<Count> buffers;
+};
+
+/// A read or write of a stream. (Aligned, it leaves a gap behind the socket: gcc makes one store,
+/// and two instructions more, of neighbours in a frame, even of unrelated objects.)
 template <operation_kind Kind, bool Exact, std::size_t Count>
-struct transfer_request : request_of<Kind>, yields_count {
+struct alignas(2 * sizeof(void*)) transfer_request : with_buffers<Count>,
+                                                     request_of<Kind>,
+                                                     yields_count {
     static constexpr bool one_transfer = Count == 1;
     static constexpr bool exact = Exact;
-    buffers_of<Count> buffers;
 
     transfer_request(socket_state* on, const buffers_of<Count>& bytes) noexcept
-        : request_of<Kind>{on}, buffers(bytes) {}
+        : with_buffers<Count>{bytes}, request_of<Kind>{on} {}
 
     void describe(operation& op) const noexcept {
-        buffers.describe(op);
+        this->buffers.describe(op);
         op.exact = Exact;
     }
 };

@@ -4,11 +4,11 @@
 #include <coroutine>
 #include <exception>
 #include <memory>
-#include <source_location>
 #include <type_traits>
 #include <utility>
 
 #include "core/awaiter.hpp"
+#include "core/call_site.hpp"
 #include "core/fiber.hpp"
 #include "core/frame_memory.hpp"
 #include "core/of_this_thread.hpp"
@@ -35,7 +35,7 @@ struct promise_base : recycled {
 #endif
 #if CURFEW_SOURCE_LOCATIONS
     promise_base* caller = nullptr;  // the task that awaits it
-    std::source_location where;      // its last co_await
+    call_site where{};               // its last co_await
 #endif
 
     struct final_awaiter {
@@ -59,11 +59,10 @@ struct promise_base : recycled {
 
     /// Notes where in the source a task is suspended, for `io_context::dump`.
     template <class Awaitable>
-    CURFEW_HOT decltype(auto)
-    await_transform(Awaitable&& awaitable
+    CURFEW_HOT decltype(auto) await_transform(Awaitable&& awaitable
 #if CURFEW_SOURCE_LOCATIONS
-                    ,
-                    std::source_location at = std::source_location::current()
+                                              ,
+                                              call_site at = CURFEW_CALL_SITE
 #endif
     ) {
         static_assert(detail::awaitable<Awaitable>,

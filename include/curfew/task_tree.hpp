@@ -146,10 +146,12 @@ private:
     static void add_stack([[maybe_unused]] const promise_base* innermost,
                           [[maybe_unused]] Task& info) {
 #if CURFEW_SOURCE_LOCATIONS
-        for (const promise_base* each = innermost; each; each = each->caller)
-            if (std::strcmp(each->where.file_name(), branches_file()) != 0)
-                info.stack.push_back({each->where.file_name(), each->where.line(),
-                                      tidy(each->where.function_name())});
+        for (const promise_base* each = innermost; each; each = each->caller) {
+            const std::source_location where = location_of(each->where);
+            if (std::strcmp(where.file_name(), branches_file()) != 0)
+                info.stack.push_back(
+                    {where.file_name(), where.line(), tidy(where.function_name())});
+        }
 #endif
     }
 
