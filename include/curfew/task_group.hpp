@@ -83,7 +83,7 @@ public:
         loop_.spawn(frame, frame.promise(), *record, *this);
         if (size_++ == 0 && joiner_) loop_.unready(*joiner_);  // its join goes on waiting
         if (cancelled_) record->cancel(record->root);
-        if (interrupted_) record->root.cancelled = true;
+        if (interrupted_) record->mark_root(true);
         return join_handle<T>(*record.release());
     }
 

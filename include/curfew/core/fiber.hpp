@@ -81,25 +81,30 @@ struct fiber {
     fiber* next = nullptr;                      // the nursery's list
     fiber** link = nullptr;
     detail::cancel_scope root;
-    bool doomed = false;  // about to be destroyed where it stands
+    bool doomed = false;        // about to be destroyed where it stands
+    bool in_cancelled = false;  // what `scope` says, at hand for every operation
 
     fiber() = default;
     fiber(const fiber&) = delete;
     fiber& operator=(const fiber&) = delete;
     ~fiber() { leave_home(); }
 
-    bool cancelled() const noexcept { return scope->cancelled; }
+    bool cancelled() const noexcept {
+        CURFEW_ASSERT(in_cancelled == scope->cancelled);
+        return in_cancelled;
+    }
 
     /// Enters a scope; it must be left in the reverse order.
     void enter(detail::cancel_scope& inner) noexcept {
         inner.parent = scope;
-        inner.cancelled = !inner.shield && scope->cancelled;
+        inner.cancelled = in_cancelled = !inner.shield && in_cancelled;
         scope = &inner;
     }
 
     void leave(detail::cancel_scope& inner) noexcept {
         CURFEW_ASSERT(scope == &inner);
         scope = inner.parent;
+        in_cancelled = scope->cancelled;
         // A group that was made in this scope and has left it, say by a move of its owner.
         while (inner.nurseries) [[unlikely]] inner.nurseries->attach(*scope);
     }
@@ -127,6 +132,12 @@ struct fiber {
         }
     }
 
+    /// Whether the scope it begins in is cancelled.
+    void mark_root(bool as_cancelled) noexcept {
+        root.cancelled = as_cancelled;
+        if (scope == &root) in_cancelled = as_cancelled;
+    }
+
     void leave_home() noexcept {
         if (!link) return;
         *link = next;
@@ -144,6 +155,7 @@ private:
             if (each->shield) first = each->parent;
         for (auto* each = first; each != outer.parent; each = each->parent) {
             each->cancelled = true;
+            if (each == scope) in_cancelled = true;
             for (auto* inside = each->nurseries; inside; inside = inside->next)
                 inside->cancel_from_outside(abort);
         }
@@ -179,7 +191,7 @@ inline void nursery::add(fiber& child) noexcept {
     child.link = &first;
     first = &child;
     child.root.parent = scope;
-    child.root.cancelled = scope && scope->cancelled;
+    child.mark_root(scope && scope->cancelled);
 }
 
 inline void nursery::cancel_from_outside(bool abort) noexcept {
