@@ -348,10 +348,11 @@ REACTOR_TEST("when a resource has no memory, nothing is lost but what asked for 
 #endif
 
 TEST_CASE("a pool's counters say what has happened") {
+    constexpr int size = 128 - sizeof(std::size_t);  // of a list
     frame_pool pool;
     CHECK(pool.counters().handed_out == 0);
     std::vector<void*> blocks;
-    for (int i = 0; i < 10; ++i) blocks.push_back(pool.allocate(128));
+    for (int i = 0; i < 10; ++i) blocks.push_back(pool.allocate(size));
     void* const huge = pool.allocate(100'000);
 
     auto now = pool.counters();
@@ -359,48 +360,49 @@ TEST_CASE("a pool's counters say what has happened") {
     CHECK(now.given_back == 0);
     CHECK(now.from_system == 11);
     CHECK(now.to_system == 0);
-    CHECK(now.bytes_live == 10 * 128 + 100'000);
+    CHECK(now.bytes_live == 10 * size + 100'000);
     CHECK(now.bytes_held == now.bytes_live);
 
     pool.deallocate(huge, 100'000);  // too large to be kept
     for (int i = 0; i < 4; ++i) {
-        pool.deallocate(blocks.back(), 128);
+        pool.deallocate(blocks.back(), size);
         blocks.pop_back();
     }
     now = pool.counters();
     CHECK(now.given_back == 5);
-    CHECK(now.bytes_live == 6 * 128);
+    CHECK(now.bytes_live == 6 * size);
 #if CURFEW_RECYCLE_FRAMES
     CHECK(now.to_system == 1);
-    CHECK(now.bytes_held == 10 * 128);
-    blocks.push_back(pool.allocate(65));  // as large as the others
+    CHECK(now.bytes_held == 10 * size);
+    blocks.push_back(pool.allocate(size - 15));  // as large as the others
     now = pool.counters();
     CHECK(now.handed_out == 12);
     CHECK(now.given_back == 5);
     CHECK(now.from_system == 11);
-    CHECK(now.bytes_live == 7 * 128);
-    CHECK(now.bytes_held == 10 * 128);
-    pool.deallocate(blocks.back(), 65);
+    CHECK(now.bytes_live == 7 * size);
+    CHECK(now.bytes_held == 10 * size);
+    pool.deallocate(blocks.back(), size - 15);
     blocks.pop_back();
 #endif
-    for (void* each : blocks) pool.deallocate(each, 128);
+    for (void* each : blocks) pool.deallocate(each, size);
     now = pool.counters();
     CHECK(now.given_back == now.handed_out);
     CHECK(now.bytes_live == 0);
 }
 
 TEST_CASE("a pool keeps no more than a thousand or so of a size") {
+    constexpr int size = 64 - sizeof(std::size_t);  // of a list
     frame_pool pool;
     std::vector<void*> blocks;
-    for (int i = 0; i < 3'000; ++i) blocks.push_back(pool.allocate(64));
-    for (void* each : blocks) pool.deallocate(each, 64);
+    for (int i = 0; i < 3'000; ++i) blocks.push_back(pool.allocate(size));
+    for (void* each : blocks) pool.deallocate(each, size);
     const auto now = pool.counters();
     CHECK(now.given_back == 3'000);
     CHECK(now.bytes_live == 0);
-    CHECK(now.to_system + static_cast<std::size_t>(now.bytes_held) / 64 == 3'000);
-    CHECK(now.bytes_held <= 64 * 1'024);
+    CHECK(now.to_system + static_cast<std::size_t>(now.bytes_held) / size == 3'000);
+    CHECK(now.bytes_held <= size * 1'024);
 #if CURFEW_RECYCLE_FRAMES
-    CHECK(now.bytes_held >= 64 * 1'000);
+    CHECK(now.bytes_held >= size * 1'000);
 #endif
 }
 
