@@ -66,7 +66,7 @@ struct branch_fiber : fiber {
     branch_set* set = nullptr;
     promise_base* promise = nullptr;
     std::size_t index = 0;
-    suspension start;
+    ready_node start;  // queued until it begins
 };
 
 /// A branch and what it runs.

@@ -34,18 +34,17 @@ struct posted_function : ready_node {
 
 /// The fiber of a task that was spawned, on its own or into a group.
 struct spawned_fiber : fiber, recycled {
-    spawned_fiber* next_ended = nullptr;
-    std::coroutine_handle<> frame;  // null when it has been destroyed
-    promise_base* promise = nullptr;
-    /// For those in groups: called when the task has ended, and is out of its nursery.
-    void (*gone)(nursery& home) noexcept = nullptr;
-    suspension begin;              // queued until the task starts
-    suspension* joiner = nullptr;  // who awaits the end
-    bool has_handle = true;        // a join_handle refers to this record
+    // The flags come first: they fit into what alignment leaves behind those of the fiber.
+    bool has_handle = true;  // a join_handle refers to this record
     bool has_ended = false;
     bool dying = false;     // its frame is being destroyed
     bool joined = false;    // somebody has awaited the end
     bool reported = false;  // its exception has been thrown at somebody
+    /// Queued until the task starts; at its end among `ended_`, and after that among `failures_`.
+    /// Its `waiter` is the task's frame: null when that has been destroyed.
+    ready_node turn;
+    promise_base* promise = nullptr;
+    suspension* joiner = nullptr;  // who awaits the end
 };
 
 class loop {
@@ -179,7 +178,6 @@ public:
                nursery& into) noexcept {
         check_thread();
         record.loop = this;
-        record.frame = frame;
         record.promise = &promise;
         if (!record.ended) record.ended = &note_end;
         promise.owner = &record;
@@ -187,11 +185,11 @@ public:
         into.add(record);
         ++live_;
         unusual_ &= ~has_no_tasks;
-        begin(record.begin, record, frame);
+        begin(record.turn, record, frame);
     }
 
     /// Queues the start of a fiber.
-    void begin(suspension& node, fiber& self, std::coroutine_handle<> frame) noexcept {
+    void begin(ready_node& node, fiber& self, std::coroutine_handle<> frame) noexcept {
         node.waiter = frame;
         node.owner = &self;
         ready_.push(node);
@@ -201,7 +199,7 @@ public:
     /// returned control, so the rest is done then.
     static void note_end(fiber& self) noexcept {
         auto& ended = static_cast<spawned_fiber&>(self);
-        ended.next_ended = std::exchange(self.loop->ended_, &ended);
+        self.loop->ended_.push(ended.turn);
     }
 
     /// The handle is gone: the record lives as long as its task.
@@ -576,12 +574,16 @@ private:
     // The ends of fibers -----------------------------------------------------------------------
 
     CURFEW_HOT void bury() noexcept {
-        if (ended_) [[unlikely]]
+        if (!ended_.empty()) [[unlikely]]
             bury_all();
     }
 
     CURFEW_COLD void bury_all() noexcept {
-        while (ended_) after_end(*std::exchange(ended_, ended_->next_ended));
+        while (ready_node* const node = ended_.pop()) after_end(record_of(*node));
+    }
+
+    static spawned_fiber& record_of(ready_node& turn) noexcept {
+        return static_cast<spawned_fiber&>(*turn.owner);
     }
 
     /// A spawned task has ended.
@@ -593,8 +595,8 @@ private:
         record.has_ended = true;
         record.ended = nullptr;
         count_end();
-        const auto gone = record.gone;
         nursery* const home = record.home;
+        const auto gone = home->gone;
         if (gone) {  // who still has a handle, or an exception, outlives its group
             record.leave_home();
             tasks_.add(record);
@@ -609,13 +611,13 @@ private:
     /// kept for run().
     void retire(spawned_fiber& record) noexcept {
         if (record.promise && record.promise->failed() && !record.reported)
-            failures_.push(record), unusual_ |= has_chores;
+            failures_.push(record.turn), unusual_ |= has_chores;
         else
             dispose(record);
     }
 
     void dispose(spawned_fiber& record) noexcept {
-        if (record.frame) record.frame.destroy();
+        if (record.turn.waiter) record.turn.waiter.destroy();
         delete &record;
     }
 
@@ -623,7 +625,9 @@ private:
     void abandon(spawned_fiber& record) noexcept {
         if (!record.has_ended) {
             count_end();
-            forget_end(record);
+            // It may have come to its end while the coroutine that destroys it runs: other
+            // libraries' resume coroutines from within coroutines.
+            ended_.remove(record.turn);
         }
         record.has_ended = true;
         record.leave_home();
@@ -632,7 +636,7 @@ private:
         if (joiner && !closing_ && !joiner->owner->doomed) make_ready(*joiner);
         record.dying = true;
         const bool outer = std::exchange(destroying_, true);
-        std::exchange(record.frame, nullptr).destroy();
+        std::exchange(record.turn.waiter, nullptr).destroy();
         destroying_ = outer;
         record.dying = false;
         record.loop = nullptr;
@@ -650,19 +654,9 @@ private:
             }
             auto& record = static_cast<spawned_fiber&>(*child);
             record.leave_home();
-            if (record.gone) record.gone(*each);
+            if (each->gone) each->gone(*each);
             abandon(record);
             each = outside_.root.nurseries;
-        }
-    }
-
-    /// It may have come to its end while the coroutine that destroys it runs: other libraries'
-    /// resume coroutines from within coroutines.
-    void forget_end(spawned_fiber& record) noexcept {
-        for (spawned_fiber** at = &ended_; *at; at = &(*at)->next_ended) {
-            if (*at != &record) continue;
-            *at = record.next_ended;
-            return;
         }
     }
 
@@ -696,9 +690,10 @@ private:
     }
 
     void report_failure() {
-        while (spawned_fiber* failed = failures_.pop()) {
-            const std::exception_ptr exception = failed->promise->exception;
-            dispose(*failed);
+        while (ready_node* const node = failures_.pop()) {
+            spawned_fiber& failed = record_of(*node);
+            const std::exception_ptr exception = failed.promise->exception;
+            dispose(failed);
             rethrow(exception);
         }
     }
@@ -760,24 +755,6 @@ private:
         if (!retired_) unusual_ &= ~has_retired;
     }
 
-    /// Ended fibers whose exception run() has to report, in their order.
-    class failure_queue {
-    public:
-        void push(spawned_fiber& record) noexcept {
-            record.next_ended = nullptr;
-            spawned_fiber** end = &head_;
-            while (*end) end = &(*end)->next_ended;
-            *end = &record;
-        }
-        bool any() const noexcept { return head_ != nullptr; }
-        spawned_fiber* pop() noexcept {
-            return head_ ? std::exchange(head_, head_->next_ended) : nullptr;
-        }
-
-    private:
-        spawned_fiber* head_ = nullptr;
-    };
-
     io_context& context_;
     frame_resource* frames_ = nullptr;  // null: the thread's own
     std::unique_ptr<reactor> reactor_;
@@ -791,10 +768,10 @@ private:
     unsigned turns_since_reading_ = 0;          // of the clock; 0: `now_` is of this turn
     unsigned turns_between_readings_ = seldom;  // at most
     std::size_t live_ = 0;                      // spawned tasks that have not ended
-    spawned_fiber* ended_ = nullptr;
+    ready_queue ended_;
     ticks now_;  // the last reading
     deadlines deadlines_;
-    failure_queue failures_;
+    ready_queue failures_;
     socket_state* sockets_ = nullptr;
     socket_state* retired_ = nullptr;  // sockets gone while the system still worked on them
     socket_state* haunted_ = nullptr;  // and those of which it may have events until the end

@@ -57,6 +57,7 @@ public:
         : loop_(detail::loop_of(context)), policy_(policy) {
         loop_.check_thread();
         holds_tasks = true;
+        gone = &note_gone;
         const detail::thread_state& state = detail::this_thread;
         attach(*(state.running == &loop_ ? state.current : &loop_.outside())->scope);
     }
@@ -79,7 +80,6 @@ public:
         auto record = loop_.make_fiber();
         const auto frame = detail::task_access::take(work);
         record->ended = &note_end<T>;
-        record->gone = &note_gone;
         loop_.spawn(frame, frame.promise(), *record, *this);
         if (size_++ == 0 && joiner_) loop_.unready(*joiner_);  // its join goes on waiting
         if (cancelled_) record->cancel(record->root);

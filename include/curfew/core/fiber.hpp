@@ -45,6 +45,8 @@ struct nursery {
     nursery* next = nullptr;  // the scope's list of nurseries
     nursery** link = nullptr;
     fiber* first = nullptr;    // the newest of the living
+    /// For the tasks of a group: called when one of them has ended, and has left the nursery.
+    void (*gone)(nursery&) noexcept = nullptr;
     bool holds_tasks = false;  // which were spawned, so that it may outlive the fiber it is in
     bool sealed = false;       // what happens around it is no concern of its fibers any more
 
