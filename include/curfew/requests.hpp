@@ -39,7 +39,8 @@ struct buffers_of<0> {
     }
     void describe(operation& op) const noexcept {
         op.buffers = list;
-        op.buffer_count = size;
+        CURFEW_ASSERT(size <= UINT32_MAX);
+        op.buffer_count = static_cast<std::uint32_t>(size);
     }
 };
 

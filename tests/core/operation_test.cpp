@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <random>
 #include <vector>
 
@@ -30,7 +31,7 @@ public:
     }
     void give_to(operation& op) const {
         op.buffers = list_.data();
-        op.buffer_count = list_.size();
+        op.buffer_count = static_cast<std::uint32_t>(list_.size());
     }
 
 private:

@@ -110,14 +110,15 @@ struct operation : detail::suspension {
     enum class state : std::uint8_t { idle, pending, complete };
 
     socket_state* socket;
-    std::size_t buffer_count;
-    const platform::buffer* buffers;
-    std::size_t offset;  // done of buffers[0]
+    union {                                 // each belongs to some kinds of operations only
+        std::size_t offset;                 // read, write: done of buffers[0]
+        platform::socket_address* address;  // connect, receive_from, send_to; may be null
+        platform::socket_handle accepted;   // accept, with success
+    };
     std::size_t transferred;
-    // Not set where they do not matter:
-    platform::socket_address* address;  // connect, receive_from, send_to; may be null
-    platform::socket_handle accepted;   // accept, with success
-    int error;                          // with outcome::system; the reactor's own while pending
+    const platform::buffer* buffers;
+    std::uint32_t buffer_count;
+    int error;  // with outcome::system, else not set; the reactor's own while pending
     operation_kind kind;
     readiness interest;
     bool plain;          // a read or write with one buffer that is done with any byte moved
@@ -143,7 +144,7 @@ struct operation : detail::suspension {
     ~operation() { CURFEW_ASSERT(progress != state::pending); }
 
     /// Says what it is to do, with `count` buffers; nothing of it has been done yet.
-    void describe(operation_kind what, readiness directions, std::size_t count,
+    void describe(operation_kind what, readiness directions, std::uint32_t count,
                   bool is_plain = false) noexcept {
         kind = what;
         interest = directions;
@@ -171,14 +172,14 @@ struct operation : detail::suspension {
 
     bool waits_for(readiness direction) const noexcept { return interest & direction; }
 
-    /// True if the buffers that are left have no room, or no bytes, at all.
+    /// For a read or write: true if the buffers that are left have no room, or no bytes, at all.
     bool wants_nothing() const noexcept {
         for (std::size_t i = 0; i < buffer_count; ++i)
             if (buffers[i].size != (i == 0 ? offset : 0)) return false;
         return true;
     }
 
-    /// Counts `n` bytes as moved. True if the operation is done.
+    /// For a read or write: counts `n` bytes as moved. True if the operation is done.
     bool advance(std::size_t n) noexcept {
         transferred += n;
         if (!exact) return true;

@@ -346,7 +346,7 @@ private:
     void describe_message(slot& from, io_uring_sqe& entry) noexcept {
         const operation& op = *from.op;
         envelope& letter = take_envelope(from);
-        letter.buffers = {op.buffers, op.buffer_count, op.offset};
+        letter.buffers = {op.buffers, op.buffer_count, is_transfer(op) ? op.offset : 0};
         platform::detail::native_address* address = nullptr;
         if (!is_transfer(op) && op.address) {
             address = &letter.address;

@@ -254,9 +254,10 @@ private:
     static int begin_receive(packet& with, DWORD& count) noexcept {
         const operation& op = *with.op;
         // The system has read this description when the call returns (WSARecv, "Remarks").
-        platform::detail::buffer_vector buffers(op.buffers, op.buffer_count, op.offset);
+        const bool reads = op.kind == operation_kind::read;
+        platform::detail::buffer_vector buffers(op.buffers, op.buffer_count, reads ? op.offset : 0);
         with.flags = 0;
-        if (op.kind == operation_kind::read || !op.address)
+        if (reads || !op.address)
             return platform::detail::error_of(::WSARecv(with.handle, buffers.entries, buffers.count,
                                                         &count, &with.flags, &with, nullptr));
         with.address.size = sizeof with.address.storage;
