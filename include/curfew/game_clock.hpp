@@ -88,7 +88,7 @@ public:
                       on_timeout policy = on_timeout::cancel) {
         static_assert(detail::checked_awaitable<Awaitable>);
         return detail::limited<Awaitable, detail::limit_kind::manual>(
-            static_cast<Awaitable&&>(awaitable), {{&time_}, detail::to_ticks(time)}, policy);
+            static_cast<Awaitable&&>(awaitable), {{&time_}, detail::to_ticks(time), policy});
     }
 
     /// When the earliest sleep or limit on this clock ends; nothing if there is none.

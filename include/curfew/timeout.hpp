@@ -26,19 +26,29 @@ struct limit_clock<limit_kind::manual> {
     manual_time* on;
 };
 
+/// What a limit is. Time and policy share a word, which lies in the frame that awaits it: a time is
+/// never negative, and that of a limit that closes is complemented.
 template <limit_kind Kind>
-struct limit_time : limit_clock<Kind> {
-    ticks length;  // of a deadline: since the clock's epoch
+class limit_terms : public limit_clock<Kind> {
+public:
+    limit_terms(limit_clock<Kind> clock, ticks time, on_timeout policy) noexcept
+        : limit_clock<Kind>(clock), word_(policy == on_timeout::close ? ~time : time) {}
+
+    /// Of a deadline: since the clock's epoch.
+    ticks length() const noexcept { return closes() ? ~word_ : word_; }
+    bool closes() const noexcept { return word_ < 0; }
+
+private:
+    ticks word_;
 };
 
 /// The timer of a limit; what it limits is around it. `Limited::expire(abort)` carries out its
 /// policy.
 template <class Limited, limit_kind Kind>
 struct limit_timer : timer_node, limit_clock<Kind> {
-    limit_timer(limit_time<Kind> time, on_timeout policy) noexcept
-        : timer_node(policy == on_timeout::close ? &on_expiry<true> : &on_expiry<false>,
-                     time.length),
-          limit_clock<Kind>(time) {}
+    explicit limit_timer(limit_terms<Kind> terms) noexcept
+        : timer_node(terms.closes() ? &on_expiry<true> : &on_expiry<false>, terms.length()),
+          limit_clock<Kind>(terms) {}
 
     CURFEW_HOT void arm(loop& own) noexcept {
         if constexpr (Kind == limit_kind::manual) {
@@ -70,8 +80,8 @@ class limited_operation : limit_timer<limited_operation<Inner, Kind>, Kind> {
 
 public:
     template <class Awaitable>
-    limited_operation(const Awaitable& awaitable, limit_time<Kind> time, on_timeout policy) noexcept
-        : timer(time, policy), inner_(awaitable.operator co_await()) {}
+    limited_operation(const Awaitable& awaitable, limit_terms<Kind> terms) noexcept
+        : timer(terms), inner_(awaitable.operator co_await()) {}
 
     operation& op() noexcept { return inner_.op(); }
 
@@ -154,8 +164,8 @@ class limited_scope : limit_timer<limited_scope<Awaitable, Kind>, Kind> {
     using yielded = result_of_t<awaited>;
 
 public:
-    limited_scope(Awaitable&& awaitable, limit_time<Kind> time, on_timeout policy)
-        : timer(time, policy), scoped_(static_cast<Awaitable&&>(awaitable)) {
+    limited_scope(Awaitable&& awaitable, limit_terms<Kind> terms)
+        : timer(terms), scoped_(static_cast<Awaitable&&>(awaitable)) {
         scoped_.scope.limit = this;
     }
 
@@ -243,20 +253,17 @@ public:
                                     std::type_identity<limited_operation<inner, Kind>>,
                                     std::type_identity<limited_scope<Awaitable, Kind>>>::type;
 
-    limited(Awaitable && awaitable, limit_time<Kind> time, on_timeout policy)
-        : awaitable_(static_cast<Awaitable&&>(awaitable)), time_(time), policy_(policy) {}
+    limited(Awaitable&& awaitable, limit_terms<Kind> terms)
+        : awaitable_(static_cast<Awaitable&&>(awaitable)), terms_(terms) {}
 
-    awaiter operator co_await()&& {
-        return awaiter(static_cast<Awaitable&&>(awaitable_), time_, policy_);
-    }
+    awaiter operator co_await() && { return awaiter(static_cast<Awaitable&&>(awaitable_), terms_); }
     awaiter operator co_await() const& requires holds_operation<inner> {
-        return awaiter(awaitable_, time_, policy_);
+        return awaiter(awaitable_, terms_);
     }
 
 private:
     Awaitable awaitable_;  // a reference if it was given as an lvalue
-    limit_time<Kind> time_;
-    on_timeout policy_;
+    limit_terms<Kind> terms_;
 };
 
 template <class Awaitable>
@@ -305,7 +312,7 @@ auto with_timeout(Awaitable&& awaitable, std::chrono::duration<Rep, Period> time
                   on_timeout policy = on_timeout::cancel) {
     static_assert(detail::checked_awaitable<Awaitable>);
     return detail::limited<Awaitable, detail::limit_kind::duration>(
-        static_cast<Awaitable&&>(awaitable), {{}, detail::to_ticks(time)}, policy);
+        static_cast<Awaitable&&>(awaitable), {{}, detail::to_ticks(time), policy});
 }
 
 /// Limits `awaitable` to a point in time; otherwise like `with_timeout`.
@@ -314,7 +321,7 @@ auto with_deadline(Awaitable&& awaitable, std::chrono::time_point<clock, Duratio
                    on_timeout policy = on_timeout::cancel) {
     static_assert(detail::checked_awaitable<Awaitable>);
     return detail::limited<Awaitable, detail::limit_kind::deadline>(
-        static_cast<Awaitable&&>(awaitable), {{}, detail::to_ticks(deadline)}, policy);
+        static_cast<Awaitable&&>(awaitable), {{}, detail::to_ticks(deadline), policy});
 }
 
 /// Awaits `awaitable` out of reach of the cancellations and limits around it, so that clean-up can
