@@ -103,3 +103,17 @@ REACTOR_TEST("a limit on a task adds no allocation to the task's own in steady s
 #endif
     }());
 }
+
+#if defined(__linux__) && defined(__LP64__)
+TEST_CASE("what is kept for a connection that waits is small") {
+    CHECK(sizeof(socket_state) <= 56);
+    CHECK(sizeof(operation) <= 88);
+    CHECK(sizeof(detail::timer_node) <= 32);
+    CHECK(sizeof(detail::promise<void>) <= 40);
+    CHECK(sizeof(detail::spawned_fiber) <= 144);
+    // While it is awaited the frame has this twice: as it was made, and within the limit.
+    using read = decltype(std::declval<tcp::socket&>().read_some(mutable_buffer()));
+    CHECK(sizeof(read) <= 24);
+    CHECK(sizeof(with_timeout(std::declval<read>(), 1s)) <= 32);
+}
+#endif
