@@ -27,9 +27,6 @@ void* take(std::size_t size) { return curfew::detail::take_block(size, nullptr);
 
 constexpr std::size_t behind = sizeof(void*);  // each block, where its home is noted
 
-/// What malloc notes beside a block: the sizes of the lists are that much short of round numbers.
-constexpr std::size_t word = sizeof(std::size_t);
-
 }  // namespace
 
 TEST_CASE("blocks are aligned for everything, and as large as asked for") {
@@ -79,6 +76,9 @@ TEST_CASE("blocks in use never overlap in random sequences") {
 #if CURFEW_RECYCLE_FRAMES
 
 namespace {
+
+/// What malloc notes beside a block: the sizes of the lists are that much short of round numbers.
+constexpr std::size_t word = sizeof(std::size_t);
 
 std::set<void*> allocate_all(std::size_t count, std::size_t size) {
     std::set<void*> blocks;
