@@ -372,7 +372,9 @@ def check(arguments):
             *((f"instructions_per_limit_{case}", "a limit alone", added)
               for case, (_, _, added) in zip(cases, alone))]
     print(f"plain epoll: {counts[peers.plain][0]:.1f} instructions per round trip")
-    budgets = read_budgets()
+    # The budgets are exact for the compiler they are written for; others get some room.
+    room = 1.0 if run([arguments.cxx, "-dumpversion"]).startswith("12") else 1.25
+    budgets = {name: (bound * room, kind) for name, (bound, kind) in read_budgets().items()}
     over = 0
     for name, label, value in rows:
         kept = fits(name, value, budgets)

@@ -256,7 +256,7 @@ public:
     awaiter operator co_await() const noexcept { return awaiter(request_); }
 
 private:
-    Request request_;
+    [[no_unique_address]] Request request_;  // its padding is of use to a limit around it
 };
 
 /// Awaiters that are one operation, and nothing else: a limit on them needs no scope.

@@ -262,7 +262,8 @@ public:
     }
 
 private:
-    Awaitable awaitable_;  // a reference if it was given as an lvalue
+    /// A reference if it was given as an lvalue. (What follows may lie in its padding.)
+    [[no_unique_address]] Awaitable awaitable_;
     limit_terms<Kind> terms_;
 };
 
