@@ -55,10 +55,9 @@ def name_of(*parts):
     return re.sub("[^a-zA-Z0-9]+", "-", " ".join(map(str, parts))).strip("-")
 
 
-def count_echo(peers, directory):
+def count_echo(peers, directory, short=2000, long=7000):
     """User-space instructions and allocations per round trip: a long run minus a short one, so that
     neither the start nor the end of the program counts."""
-    short, long = 2000, 7000
 
     def measure(peer):
         count = {}
@@ -71,9 +70,8 @@ def count_echo(peers, directory):
     return dict(zip(peers, side_by_side(measure, peers)))
 
 
-def count_limit(peer, directory, **options):
+def count_limit(peer, directory, short=1280, long=6400, **options):
     """Instructions of a read without a limit and with one, and of the limit, in a limits program."""
-    short, long = 1280, 6400
 
     def each(what):
         count = {}

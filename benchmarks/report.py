@@ -80,12 +80,16 @@ def plot_limits(series, file):
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(0.8, 2e6)
+    axes.set_ylim(bottom=1)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xticks([10**power for power in range(7)],
+                    ["1", "10", "100", "1,000", "10,000", "100,000", "1 million"])
     axes.set_xlabel("limits armed at the same time")
     axes.set_ylabel("ns for a limit (log scale)")
     axes.set_title("What a limit on a read costs that does not expire", loc="left", fontsize=11)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.spines["right"].set_visible(False)
-    plot.get_layout_engine().set(rect=(0, 0, 0.80, 1))
+    plot.get_layout_engine().set(rect=(0, 0, 0.82, 1))
     save(plot, file)
 
 
@@ -94,7 +98,9 @@ def plot_bars(title, unit, values, file):
     labels = list(values)
     plot, axes = figure(7.2, 0.7 + 0.34 * len(labels))
     bars = axes.barh(labels, list(values.values()), color=[colour(label) for label in labels])
-    axes.bar_label(bars, fmt=" %.4g")
+    axes.bar_label(bars, [f" {value:,.0f}" if value >= 100 else f" {value:.2f}"
+                          for value in values.values()])
+    axes.xaxis.set_major_formatter("{x:,g}")
     axes.invert_yaxis()
     axes.set_xlabel(unit)
     axes.set_title(title, loc="left", fontsize=11)

@@ -135,7 +135,8 @@ def or_dash(value, form):
 
 def report_counts(report, peers, arguments):
     everybody = peers.on_epoll(arguments.quick) + peers.on_io_uring()
-    counts = measure.count_echo(everybody, arguments.build / "profiles")
+    rounds = (500, 1500) if arguments.quick else (2000, 7000)
+    counts = measure.count_echo(everybody, arguments.build / "profiles", *rounds)
     rows = []
     for peer in everybody:
         calls = measure.count_system_calls(peer, arguments.build)
@@ -194,8 +195,9 @@ def report_limits(report, peers, arguments):
             for case in ("at_once", "later", "again", "fires")
             for count in ((1,) if quick or "curfew" not in peer.label else (1, 4096, 100_000))
             if not ("libuv" in peer.label and case == "at_once")]
+    rounds = (640, 1920) if quick else (1280, 6400)
     counted = measure.side_by_side(
-        lambda job: measure.count_limit(job[0], arguments.build / "profiles", case=job[1],
+        lambda job: measure.count_limit(job[0], arguments.build / "profiles", *rounds, case=job[1],
                                         outstanding=job[2]), jobs)
     report.table("Instructions of a limit, on a reactor that makes no system calls",
                  ("case", "", "armed", "the read", "a limit adds"),
@@ -386,7 +388,10 @@ def check(arguments):
 
 
 def compare(arguments):
-    programs = build(arguments)
+    quickly = [] if not arguments.quick else [  # all but the echo of other sizes
+        f"bench_{file.stem}" for file in sorted(HERE.glob("*_*.cpp"))
+        if not file.stem.startswith("program_")]
+    programs = build(arguments, *quickly)
     peers = Peers(programs)
     report = Report()
     compiler = run([arguments.cxx, "--version"]).splitlines()[0]
@@ -439,7 +444,7 @@ def compare(arguments):
     report.write(arguments.build)
     print(f"{arguments.build}: report.md, report.json, limits.svg, instructions.svg, rates.svg\n"
           "Where the instructions go: "
-          f"callgrind_annotate {arguments.build / 'profiles'}/curfew.7000.callgrind")
+          f"callgrind_annotate {arguments.build / 'profiles'}/curfew.{1500 if arguments.quick else 7000}.callgrind")
     return 0
 
 
