@@ -45,7 +45,7 @@ def build(arguments, *targets):
 
 
 def build_against(arguments, name, directory):
-    """The programs for Asio, built with another Asio than the system's."""
+    """The programs for Asio, built with another Asio than the system's; and its version."""
     include = next((each for each in (directory / "asio" / "include", directory / "include", directory)
                     if (each / "asio.hpp").exists()), None)
     if include is None:
@@ -53,13 +53,14 @@ def build_against(arguments, name, directory):
     tree = arguments.build / name
     configure(arguments, tree, f"-DCURFEW_ASIO_INCLUDE={include.resolve()}")
     run(["cmake", "--build", tree, "--target", "bench_echo_asio", "bench_limits_asio"])
-    return tree / "benchmarks"
+    return tree / "benchmarks", asio_version(arguments.cxx, f"-I{include}")
 
 
 def asio_version(cxx, *options):
+    """Major and minor."""
     text = run([cxx, *options, "-E", "-dM", "-x", "c++", "-include", "asio/version.hpp", "/dev/null"])
     number = int(re.search(r"ASIO_VERSION (\d+)", text).group(1))
-    return f"{number // 100000}.{number // 100 % 1000}"
+    return number // 100000, number // 100 % 1000
 
 
 # --- Who takes part ---
@@ -96,11 +97,15 @@ class Peers:
         self.io_uring = (self.liburing.program.exists() and subprocess.run(
             self.liburing.command(rounds=1), capture_output=True).returncode == 0)
         self.against = []
+        self.limits_against = []
 
-    def add_asio(self, name, programs):
+    def add_asio(self, name, programs, version):
         plain = Peer(name, programs / "bench_echo_asio")
         self.against += [plain, Peer(f"{name}, limit (||)", plain.program, "--limit", "or",
                                      limit_over=plain)]
+        ways = ["or", *(["cancel_after"] if version >= (1, 30) else [])]
+        self.limits_against += [Peer(f"{name}, {'||' if way == 'or' else way}",
+                                     programs / "bench_limits_asio", "--limit", way) for way in ways]
 
     def on_epoll(self, quick):
         first = [self.plain, self.curfew, self.cancel, self.close, self.asio, self.asio_or,
@@ -117,7 +122,7 @@ class Peers:
                 Peer("curfew, close", curfew, "--limit", "close"),
                 Peer("Asio, ||", asio, "--limit", "or"),
                 Peer("Asio, || as_tuple", asio, "--limit", "or_tuple"),
-                Peer("libuv, uv_timer", self.at("limits_libuv"))]
+                Peer("libuv, uv_timer", self.at("limits_libuv")), *self.limits_against]
 
 
 # --- What is measured ---
@@ -165,7 +170,7 @@ def report_limits(report, peers, arguments):
                     continue  # nothing completes at once there
                 if "close" in peer.label and case == "fires":
                     continue  # there would be no connection left for the next one
-                slow = "Asio" in peer.label
+                slow = "asio" in str(peer.program)
                 figures_of = []
                 for count in outstanding:
                     got = figures(run(peer.command(
@@ -191,7 +196,7 @@ def report_limits(report, peers, arguments):
                  [("case later", *(f"{ns:.1f}" for _, ns in depths))])
 
     jobs = [(peer, case, count)
-            for peer in (peers.of_limits()[0], peers.of_limits()[2], peers.of_limits()[4])
+            for peer in peers.of_limits() if "close" not in peer.label and "tuple" not in peer.label
             for case in ("at_once", "later", "again", "fires")
             for count in ((1,) if quick or "curfew" not in peer.label else (1, 4096, 100_000))
             if not ("libuv" in peer.label and case == "at_once")]
@@ -397,9 +402,9 @@ def compare(arguments):
     compiler = run([arguments.cxx, "--version"]).splitlines()[0]
     report.add(f"# curfew: benchmarks\n\n{datetime.date.today()}, {compiler}, Linux "
                f"{platform.release()}, {platform.machine()}, {os.cpu_count()} processors; Asio "
-               f"{asio_version(arguments.cxx)}.\n")
+               f"{'.'.join(map(str, asio_version(arguments.cxx)))}.\n")
     for name, directory in arguments.against:
-        peers.add_asio(name, build_against(arguments, name, directory))
+        peers.add_asio(name, *build_against(arguments, name, directory))
 
     counts = report_counts(report, peers, arguments)
     limits = report_limits(report, peers, arguments)
