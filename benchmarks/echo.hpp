@@ -93,14 +93,14 @@ public:
     explicit meter(const arguments& given)
         : connections_(given.number("--connections", 1)),
           rounds_of_each_((given.number("--rounds", 100'000) + connections_ - 1) / connections_),
-          until_mark_(connections_ * warm_up) {
+          warm_up_(connections_ > 64 ? 4 : 50), until_mark_(connections_ * warm_up_) {
         if (latency_wanted) latencies.reserve(connections_ * rounds_of_each());
     }
 
     unsigned long connections() const noexcept { return connections_; }
 
     /// How many round trips each connection has to make.
-    unsigned long rounds_of_each() const noexcept { return warm_up + rounds_of_each_; }
+    unsigned long rounds_of_each() const noexcept { return warm_up_ + rounds_of_each_; }
 
     void round_done() noexcept {
         if (--until_mark_ == 0) mark();
@@ -121,8 +121,6 @@ public:
     }
 
 private:
-    static constexpr unsigned long warm_up = 50;  // round trips of each connection
-
     unsigned long measured() const noexcept { return connections_ * rounds_of_each_; }
 
     [[gnu::noinline]] void mark() noexcept {
@@ -139,6 +137,7 @@ private:
 
     unsigned long connections_;
     unsigned long rounds_of_each_;
+    unsigned long warm_up_;  // round trips of each connection
     unsigned long until_mark_;
     bool started_ = false;
     bool finished_ = false;
