@@ -6,31 +6,18 @@
 // recommends for servers; with `one` each is asked for.
 
 #include "accept.hpp"
-#include "plain.hpp"
+#include "ring.hpp"
 
 #include <cstdint>
 #include <vector>
 
-#include <liburing.h>
-
+using plain::entry_for;
 using plain::must;
+using plain::ring;
 
 namespace {
 
 enum class step : std::uint32_t { accepted, greeted, server_read, connected, client_read };
-
-io_uring ring;
-
-/// What is done, and for which descriptor (server) or which of the clients.
-io_uring_sqe* entry_for(step what, std::uint32_t whose) {
-    io_uring_sqe* entry = io_uring_get_sqe(&ring);
-    if (!entry) {
-        must(io_uring_submit(&ring) >= 0, "io_uring_submit");
-        entry = io_uring_get_sqe(&ring);
-    }
-    io_uring_sqe_set_data64(entry, std::uint64_t{static_cast<std::uint32_t>(what)} << 32 | whose);
-    return entry;
-}
 
 struct client {
     int descriptor;
@@ -58,10 +45,7 @@ int main(int argc, char** argv) {
     const bool multishot = arguments.choice("--accept", {"one", "multishot"}) == "multishot";
     bench::accept_meter meter(arguments);
 
-    constexpr unsigned fastest = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
-    errno = -io_uring_queue_init(256, &ring, fastest);
-    if (errno == EINVAL) errno = -io_uring_queue_init(256, &ring, 0);  // before Linux 6.1
-    must(errno == 0, "io_uring_queue_init");
+    plain::make_ring();
 
     const int listener = plain::listening(SOCK_STREAM);
     const sockaddr_in address = plain::address_of(listener);
@@ -79,16 +63,10 @@ int main(int argc, char** argv) {
 
     char nothing = 0;  // where servers read to
     while (!meter.finished()) {
-        must(io_uring_submit_and_wait(&ring, 1) >= 0, "io_uring_submit_and_wait");
-        unsigned head = 0;
-        unsigned count = 0;
-        io_uring_cqe* completion = nullptr;
-        io_uring_for_each_cqe(&ring, head, completion) {
-            ++count;
-            const std::uint64_t data = io_uring_cqe_get_data64(completion);
+        plain::turn([&](const io_uring_cqe& completion) {
+            const std::uint64_t data = io_uring_cqe_get_data64(&completion);
             const auto whose = static_cast<std::uint32_t>(data);
-            const int result = completion->res;
-            errno = -result;
+            const int result = completion.res;
             switch (static_cast<step>(data >> 32)) {
             case step::accepted: {
                 must(result >= 0, "accept");
@@ -97,7 +75,7 @@ int main(int argc, char** argv) {
                 io_uring_prep_send(greet, result, &bench::greeting, 1, MSG_NOSIGNAL);
                 io_uring_sqe_set_flags(greet, IOSQE_CQE_SKIP_SUCCESS);
                 io_uring_prep_recv(entry_for(step::server_read, server), result, &nothing, 1, 0);
-                if (!(completion->flags & IORING_CQE_F_MORE)) accept_more();
+                if (!(completion.flags & IORING_CQE_F_MORE)) accept_more();
                 break;
             }
             case step::greeted:  // or closed: success says nothing
@@ -120,8 +98,7 @@ int main(int argc, char** argv) {
                 if (meter.one_more()) begin(clients, whose, address);
                 break;
             }
-        }
-        io_uring_cq_advance(&ring, count);
+        });
     }
     meter.report();
 }

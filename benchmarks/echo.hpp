@@ -5,7 +5,7 @@
 // loop; a client sends a message, waits for its echo and compares it byte for byte.
 #pragma once
 
-#include "measure.hpp"
+#include "counter.hpp"
 
 #include <algorithm>
 #include <array>
@@ -91,9 +91,9 @@ class meter {
 public:
     /// `--rounds` is the number of measured round trips of all `--connections` together.
     explicit meter(const arguments& given)
-        : connections_(given.number("--connections", 1)),
+        : connections_(given.number("--connections", 1)), warm_up_(connections_ > 64 ? 4 : 50),
           rounds_of_each_((given.number("--rounds", 100'000) + connections_ - 1) / connections_),
-          warm_up_(connections_ > 64 ? 4 : 50), until_mark_(connections_ * warm_up_) {
+          counter_(connections_ * warm_up_, connections_ * rounds_of_each_) {
         if (latency_wanted) latencies.reserve(connections_ * rounds_of_each());
     }
 
@@ -102,47 +102,23 @@ public:
     /// How many round trips each connection has to make.
     unsigned long rounds_of_each() const noexcept { return warm_up_ + rounds_of_each_; }
 
-    void round_done() noexcept {
-        if (--until_mark_ == 0) mark();
-    }
+    void round_done() noexcept { counter_.one_done(); }
 
-    /// The figures, as `name=value` pairs in one line.
     void report() const {
-        if (!finished_) fail("echo", "the program ended before the last round trip");
-        const auto rounds = static_cast<double>(measured());
-        std::printf("connections=%lu rounds=%lu per_second=%.0f per_cpu_second=%.0f "
-                    "allocations_per_round=%.6g\n",
-                    connections_, measured(), rounds / (last_.wall - first_.wall),
-                    rounds / (last_.cpu - first_.cpu),
-                    static_cast<double>(last_.allocations - first_.allocations) / rounds);
-        if (latency_wanted)
-            std::printf("p50_us=%.2f p99_us=%.2f p99_9_us=%.2f\n", latency_quantile(0.5),
-                        latency_quantile(0.99), latency_quantile(0.999));
+        std::printf("connections=%lu rounds=%lu ", connections_, counter_.measured());
+        counter_.print("round");
+        if (!latency_wanted) return;
+        latencies.erase(latencies.begin(),
+                        latencies.end() - static_cast<std::ptrdiff_t>(counter_.measured()));
+        std::printf("p50_us=%.2f p99_us=%.2f p99_9_us=%.2f\n", latency_quantile(0.5),
+                    latency_quantile(0.99), latency_quantile(0.999));
     }
 
 private:
-    unsigned long measured() const noexcept { return connections_ * rounds_of_each_; }
-
-    [[gnu::noinline]] void mark() noexcept {
-        if (!started_) {
-            started_ = true;
-            until_mark_ = measured();
-            latencies.clear();
-            first_ = moment::now();
-        } else {
-            last_ = moment::now();
-            finished_ = true;
-        }
-    }
-
     unsigned long connections_;
-    unsigned long rounds_of_each_;
     unsigned long warm_up_;  // round trips of each connection
-    unsigned long until_mark_;
-    bool started_ = false;
-    bool finished_ = false;
-    moment first_{};
-    moment last_{};
+    unsigned long rounds_of_each_;
+    counter counter_;
 };
 
 }  // namespace echo

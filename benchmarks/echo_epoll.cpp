@@ -3,22 +3,17 @@
 // the descriptor is drained; send and recv are faster than write and read on a socket.
 
 #include "echo.hpp"
+#include "plain.hpp"
 
-#include <cerrno>
 #include <memory>
 #include <vector>
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
+
+using plain::must;
 
 namespace {
-
-void must(bool ok, const char* what) {
-    if (!ok) echo::fail(what, std::strerror(errno));
-}
 
 struct end {
     int descriptor;
@@ -48,14 +43,8 @@ int main(int argc, char** argv) {
     echo::meter meter(arguments);
     const unsigned long connections = meter.connections();
 
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof address;
-    int listener = socket(AF_INET, SOCK_STREAM, 0);
-    must(bind(listener, reinterpret_cast<sockaddr*>(&address), length) == 0, "bind");
-    must(listen(listener, SOMAXCONN) == 0, "listen");
-    must(getsockname(listener, reinterpret_cast<sockaddr*>(&address), &length) == 0, "getsockname");
+    const int listener = plain::listening(SOCK_STREAM);
+    const sockaddr_in address = plain::address_of(listener);
 
     int poller = epoll_create1(0);
     std::vector<std::unique_ptr<end>> ends;
@@ -71,7 +60,7 @@ int main(int argc, char** argv) {
     };
     for (unsigned long i = 0; i < connections; ++i) {
         int client = socket(AF_INET, SOCK_STREAM, 0);
-        must(connect(client, reinterpret_cast<sockaddr*>(&address), length) == 0, "connect");
+        must(connect(client, plain::raw(address), sizeof address) == 0, "connect");
         int server = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK);
         must(server >= 0, "accept4");
         add(server, false, i);

@@ -3,11 +3,10 @@
 // programs this one's own memory says least.
 
 #include "idle.hpp"
-#include "plain.hpp"
-
-#include <liburing.h>
+#include "ring.hpp"
 
 using plain::must;
+using plain::ring;
 
 namespace {
 
@@ -16,7 +15,6 @@ struct connection {
     bench::idle_buffer buffer;
 };
 
-io_uring ring;
 __kernel_timespec limit{30, 0};
 
 /// The entries of a link have to be handed over together: so ask for room for all of them.
@@ -49,29 +47,20 @@ int main(int argc, char** argv) {
     bench::arguments arguments(argc, argv, {"--connections"});
     bench::idle_meter meter(arguments);
 
-    constexpr unsigned fastest = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
-    errno = -io_uring_queue_init(256, &ring, fastest);
-    if (errno == EINVAL) errno = -io_uring_queue_init(256, &ring, 0);  // before Linux 6.1
-    must(errno == 0, "io_uring_queue_init");
+    plain::make_ring();
     int listener = plain::listening(SOCK_STREAM);
     accept(listener);
     meter.begin(ntohs(plain::address_of(listener).sin_port));
 
     unsigned long accepted = 0;
     for (unsigned long open = 0; accepted < meter.connections() || open > 0;) {
-        must(io_uring_submit_and_wait(&ring, 1) >= 0, "io_uring_submit_and_wait");
-        unsigned head = 0;
-        unsigned count = 0;
-        io_uring_cqe* completion = nullptr;
-        io_uring_for_each_cqe(&ring, head, completion) {
-            ++count;
-            void* const whose = io_uring_cqe_get_data(completion);
-            if (whose == &limit) continue;  // the recv says it all
+        plain::turn([&](const io_uring_cqe& completion) {
+            void* const whose = io_uring_cqe_get_data(&completion);
+            if (whose == &limit) return;  // the recv says it all
             if (whose == &listener) {
-                errno = -completion->res;
-                must(completion->res >= 0, "accept");
+                must(completion.res >= 0, "accept");
                 auto* mine = new connection;
-                mine->descriptor = completion->res;
+                mine->descriptor = completion.res;
                 receive(*mine);
                 ++open;
                 if (++accepted < meter.connections()) {
@@ -80,18 +69,17 @@ int main(int argc, char** argv) {
                     must(io_uring_submit(&ring) >= 0, "io_uring_submit");
                     meter.all_wait();
                 }
-                continue;
+                return;
             }
             auto& mine = *static_cast<connection*>(whose);
-            if (completion->res > 0) {
+            if (completion.res > 0) {
                 receive(mine);
-                continue;
+                return;
             }
             close(mine.descriptor);  // the end, a reset, or too late
             delete &mine;
             --open;
-        }
-        io_uring_cq_advance(&ring, count);
+        });
     }
     meter.report();
 }

@@ -33,6 +33,10 @@ inline constexpr long earlier_limit = 15;
 inline constexpr long later_limit = 60;
 inline constexpr long spread = 10;
 
+inline void must(bool ok, const char* what) {
+    if (!ok) fail(what, "failed");
+}
+
 struct setting {
     std::string_view event;  // the case
     std::string_view on;

@@ -26,13 +26,11 @@ using asio::use_awaitable;
 using asio::ip::tcp;
 using namespace asio::experimental::awaitable_operators;
 
+using limits::must;
+
 namespace {
 
 enum class limit { by_or, by_or_tuple, by_cancel_after };
-
-void must(bool ok, const char* what) {
-    if (!ok) bench::fail(what, "failed");
-}
 
 struct reader {
     tcp::socket socket;

@@ -16,6 +16,8 @@
 using namespace curfew;
 using namespace std::chrono_literals;
 
+using limits::must;
+
 namespace {
 
 /// Completes reads without a system call: at once, in the next turn, or never.
@@ -71,10 +73,6 @@ private:
     std::size_t count_ = 0;
     operation* pending_[limits::together];
 };
-
-void must(bool ok, const char* what) {
-    if (!ok) bench::fail(what, "failed");
-}
 
 /// One end of each pair is read from; the other one is written to with plain calls.
 struct reader {

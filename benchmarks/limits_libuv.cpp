@@ -6,23 +6,19 @@
 // counts in milliseconds. What completes at once has no callback that could be limited.
 
 #include "limits.hpp"
+#include "plain.hpp"
+#include "uv_plain.hpp"
 
-#include <cstring>
 #include <list>
 #include <memory>
 #include <utility>
 #include <vector>
 
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <unistd.h>
-#include <uv.h>
+
+using limits::must;
 
 namespace {
-
-void must(bool ok, const char* what) {
-    if (!ok) bench::fail(what, "failed");
-}
 
 class bench_run;
 
@@ -42,11 +38,11 @@ public:
     explicit bench_run(const bench::arguments& given) : how_(given) {
         must(how_.event != "at_once", "--case at_once: nothing completes at once in libuv, it");
         length_ = how_.event == "fires" ? 0 : 1000 * std::uint64_t{limits::measured_limit};
-        must(uv_loop_init(&loop_) == 0, "uv_loop_init");
+        uv::must(uv_loop_init(&loop_), "uv_loop_init");
         for (unsigned long i = 0; i < how_.readers(); ++i) {
             reader& made = readers_.emplace_back();
             made.run = this;
-            must(uv_timer_init(&loop_, &made.timer) == 0, "uv_timer_init");
+            uv::must(uv_timer_init(&loop_, &made.timer), "uv_timer_init");
             made.timer.data = &made;
             if (how_.sockets()) connect(made);
         }
@@ -67,8 +63,7 @@ public:
         limited_ = with_limit;
         active_ = readers_.size();
         if (!fires())
-            uv_idle_start(&idle_,
-                          [](uv_idle_t* idle) { static_cast<bench_run*>(idle->data)->turn(); });
+            uv_idle_start(&idle_, [](uv_idle_t* idle) { uv::owner<bench_run>(idle).turn(); });
         for (reader& each : readers_) {
             each.left = rounds;
             begin(each);
@@ -81,21 +76,14 @@ private:
     bool fires() const noexcept { return how_.event == "fires"; }
 
     void connect(reader& made) {
-        sockaddr_in address{};
-        address.sin_family = AF_INET;
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        socklen_t length = sizeof address;
-        const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
-        must(bind(listener, reinterpret_cast<sockaddr*>(&address), length) == 0 &&
-                 listen(listener, 1) == 0 &&
-                 getsockname(listener, reinterpret_cast<sockaddr*>(&address), &length) == 0,
-             "listen");
+        const int listener = plain::listening(SOCK_STREAM);
+        const sockaddr_in address = plain::address_of(listener);
         made.peer = ::socket(AF_INET, SOCK_STREAM, 0);
-        must(::connect(made.peer, reinterpret_cast<sockaddr*>(&address), length) == 0, "connect");
+        must(::connect(made.peer, plain::raw(address), sizeof address) == 0, "connect");
         const int server = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK);
-        ::close(listener);
-        must(uv_tcp_init(&loop_, &made.socket) == 0 && uv_tcp_open(&made.socket, server) == 0,
-             "uv_tcp_open");
+        close(listener);
+        uv::must(uv_tcp_init(&loop_, &made.socket), "uv_tcp_init");
+        uv::must(uv_tcp_open(&made.socket, server), "uv_tcp_open");
         made.socket.data = &made;
     }
 
@@ -104,14 +92,14 @@ private:
         one.waits = true;
         if (how_.sockets() && !std::exchange(one.reading, true))
             must(uv_read_start(
-                     reinterpret_cast<uv_stream_t*>(&one.socket),
+                     uv::stream(one.socket),
                      [](uv_handle_t* handle, std::size_t, uv_buf_t* buffer) {
-                         *buffer = uv_buf_init(&static_cast<reader*>(handle->data)->byte, 1);
+                         *buffer = uv_buf_init(&uv::owner<reader>(handle).byte, 1);
                      },
                      [](uv_stream_t* stream, ssize_t n, const uv_buf_t*) {
                          if (n == 0) return;
                          must(n == 1, "a read");
-                         auto& self = *static_cast<reader*>(stream->data);
+                         auto& self = uv::owner<reader>(stream);
                          self.run->complete(self);
                      }) == 0,
                  "uv_read_start");
@@ -119,7 +107,7 @@ private:
             uv_timer_start(
                 &one.timer,
                 [](uv_timer_t* timer) {
-                    auto& self = *static_cast<reader*>(timer->data);
+                    auto& self = uv::owner<reader>(timer);
                     self.run->expire(self);
                 },
                 length_, 0);
@@ -144,8 +132,7 @@ private:
     }
 
     static void stop_reading(reader& one) {
-        if (std::exchange(one.reading, false))
-            uv_read_stop(reinterpret_cast<uv_stream_t*>(&one.socket));
+        if (std::exchange(one.reading, false)) uv_read_stop(uv::stream(one.socket));
     }
 
     /// Once a turn: completes the reads, or sends a byte to each.

@@ -176,7 +176,7 @@ def report_limits(report, peers, arguments):
                     got = figures(run(peer.command(
                         case=case, on=on, outstanding=count,
                         rounds=2000 if slow or on == "sockets" else 20_000,
-                        batches=7 if slow or quick else 15)))
+                        batches=5 if quick else 7 if slow else 15)))
                     result[peer.label, case, on, count] = got["limit_ns"]
                     figures_of.append(got)
                 rows.append((case, peer.label, *(f"{each['limit_ns']:.1f}" for each in figures_of),
@@ -215,7 +215,7 @@ def report_rates(report, peers, arguments):
     """Round trips per second, in pairs with a plain loop. Returns {(label, connections): ratio}."""
     quick = arguments.quick
     ratios = {}
-    repetitions, seconds = (5, 0.05) if quick else (21, 0.12)
+    repetitions, seconds = (5, 0.04) if quick else (21, 0.12)
     for connections in (1, 64):
         for group in filter(None, (peers.on_epoll(quick), peers.on_io_uring())):
             rates = measure.compare_rates(group, repetitions, seconds, "rounds",
@@ -336,7 +336,7 @@ def report_build(report, arguments):
             ("an echo program with a limit, -c", programs, ["-c", "-o", object_file])]:
         lines = [run([*base, "-E", "-P", file]).count("\n") for file in files]
         seconds = [[measure.cpu_seconds([*base, *options, file]) for file in files]
-                   for _ in range(2 if arguments.quick else 5)]
+                   for _ in range(1 if arguments.quick else 5)]
         curfew, asio = (statistics.median(column) for column in zip(*seconds))
         ratios.append(statistics.median(one / other for one, other in seconds))
         rows += [(f"{what}: preprocessed lines", *map(str, lines), f"{lines[0] / lines[1]:.2f}"),

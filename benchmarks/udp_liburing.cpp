@@ -5,15 +5,15 @@
 // all, into buffers that the ring is provided with; a buffer goes back to it when what was in it
 // has been sent on. With `one` each datagram is asked for.
 
-#include "plain.hpp"
+#include "ring.hpp"
 #include "udp.hpp"
 
 #include <cstdint>
 #include <vector>
 
-#include <liburing.h>
-
+using plain::entry_for;
 using plain::must;
+using plain::ring;
 
 namespace {
 
@@ -31,7 +31,6 @@ constexpr unsigned slot_count = 256;  // a power of two; 64 in flight need 130
 constexpr int group = 0;
 
 std::array<slot, slot_count> slots;
-io_uring ring;
 bool multishot;
 io_uring_buf_ring* provided;   // multishot: the slots that are free
 std::vector<unsigned> unused;  // else
@@ -41,16 +40,6 @@ struct end {
     msghdr header{};         // multishot: what to receive
     unsigned receiving = 0;  // else: the slot
 };
-
-io_uring_sqe* entry_for(step what, std::uint32_t which) {
-    io_uring_sqe* entry = io_uring_get_sqe(&ring);
-    if (!entry) {
-        must(io_uring_submit(&ring) >= 0, "io_uring_submit");
-        entry = io_uring_get_sqe(&ring);
-    }
-    io_uring_sqe_set_data64(entry, std::uint64_t{static_cast<std::uint32_t>(what)} << 32 | which);
-    return entry;
-}
 
 void describe(slot& here, void* bytes, std::size_t size, void* address) {
     here.part = {bytes, size};
@@ -115,10 +104,7 @@ int main(int argc, char** argv) {
     bench::datagrams datagrams(meter.rounds());
     multishot = arguments.choice("--receive", {"one", "multishot"}) == "multishot";
 
-    constexpr unsigned fastest = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
-    errno = -io_uring_queue_init(256, &ring, fastest);
-    if (errno == EINVAL) errno = -io_uring_queue_init(256, &ring, 0);  // before Linux 6.1
-    must(errno == 0, "io_uring_queue_init");
+    plain::make_ring();
     if (multishot) {
         constexpr std::size_t size = slot_count * sizeof(io_uring_buf);
         provided = static_cast<io_uring_buf_ring*>(std::aligned_alloc(4096, size));
@@ -143,23 +129,17 @@ int main(int argc, char** argv) {
     }
 
     while (!meter.finished()) {
-        must(io_uring_submit_and_wait(&ring, 1) >= 0, "io_uring_submit_and_wait");
-        unsigned head = 0;
-        unsigned count = 0;
-        io_uring_cqe* completion = nullptr;
-        io_uring_for_each_cqe(&ring, head, completion) {
-            ++count;
-            const std::uint64_t data = io_uring_cqe_get_data64(completion);
+        plain::turn([&](const io_uring_cqe& completion) {
+            const std::uint64_t data = io_uring_cqe_get_data64(&completion);
             const auto which = static_cast<std::uint32_t>(data);
-            errno = -completion->res;
             if (static_cast<step>(data >> 32) == step::sent) {
-                must(completion->res == static_cast<int>(bench::datagram_size), "sendmsg");
+                must(completion.res == static_cast<int>(bench::datagram_size), "sendmsg");
                 set_free(which);
-                continue;
+                return;
             }
-            must(completion->res >= static_cast<int>(bench::datagram_size), "recvmsg");
+            must(completion.res >= static_cast<int>(bench::datagram_size), "recvmsg");
             end& here = ends[which];
-            const unsigned got = came(here, *completion);
+            const unsigned got = came(here, completion);
             slot& in = slots[got];
             meter.one_received();
             if (which == 1) {
@@ -174,9 +154,8 @@ int main(int argc, char** argv) {
                     set_free(got);
                 }
             }
-            if (!(completion->flags & IORING_CQE_F_MORE)) receive(here, which);
-        }
-        io_uring_cq_advance(&ring, count);
+            if (!(completion.flags & IORING_CQE_F_MORE)) receive(here, which);
+        });
     }
     meter.report();
 }

@@ -78,7 +78,8 @@ struct socket_state {
     /// urgent data may stand behind, and their event has been seen already.
     bool more_behind = false;
     /// The reactor's word that it will look at `reader` and `writer` whenever the socket may be
-    /// ready, until the handle is gone: operations that have to wait need no `start`.
+    /// ready, until the handle is gone: operations that have to wait need no `start`. Of a `plain`
+    /// read it finds the buffer and no more: see operation::describe_plain.
     bool watched = false;
     /// The system may still refer to this record: it is freed with the context, not before.
     bool haunted = false;
@@ -155,8 +156,9 @@ struct operation : detail::suspension {
         transferred = 0;
     }
 
-    /// The same for a plain one whose socket is `watched`: what is not set here is set when it has
-    /// moved bytes, and does not matter unless a call was interrupted (see describe_rest).
+    /// The same for a plain one whose socket is `watched`. Its reactor makes one call with
+    /// `*buffers`, and sets `transferred` if that has moved bytes; if it has not, nothing else is
+    /// looked at. To go on in any other way it calls `describe_rest` first.
     CURFEW_HOT void describe_plain(operation_kind what, readiness directions) noexcept {
         kind = what;
         interest = directions;

@@ -48,10 +48,11 @@ struct made_reactor {
 
 template <class Reactor>
 made_reactor make() {
-    auto* const reactor = new Reactor();
-    made_reactor made{std::unique_ptr<curfew::reactor>(reactor), reactor->error()};
-    if (made.error) made.made.reset();
-    return made;
+    // (A unique_ptr for each kind would be compiled by every program.)
+    Reactor* const one = new Reactor();
+    made_reactor result{std::unique_ptr<reactor>(one), one->error()};
+    if (result.error) result.made.reset();
+    return result;
 }
 
 inline made_reactor make_reactor(reactor_kind kind) {
