@@ -6,16 +6,17 @@
 #pragma once
 
 #include "counter.hpp"
+#include "plain.hpp"
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstddef>
 #include <cstdio>
 #include <cstring>
 #include <vector>
 
-#include <sys/socket.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
 
 namespace echo {
 
@@ -33,12 +34,36 @@ inline constexpr std::size_t buffer_size = message_size < 4096 ? 4096 : 2 * mess
 /// The options of every echo program; see `meter`.
 #define ECHO_OPTIONS "--connections", "--rounds"
 
-/// Sees to it that a message always fits into a socket that has sent all before.
-inline void make_room(int descriptor) {
-    if (message_size <= 4096) return;
-    const int bytes = 1 << 18;
-    if (setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes) != 0)
-        fail("SO_SNDBUF", std::strerror(errno));
+/// The two ends of a connection; whoever gets them owns them.
+struct connection {
+    int client;
+    int server;
+};
+
+/// That many connections, made with plain calls: it is not measured how. Nothing is delayed in
+/// them, and a message always fits into one that has sent all before.
+inline std::vector<connection> connect_all(unsigned long count) {
+    const int listener = plain::listening(SOCK_STREAM);
+    const sockaddr_in address = plain::address_of(listener);
+    const int on = 1;
+    const int room = 1 << 18;  // bytes
+    std::vector<connection> all;
+    for (unsigned long i = 0; i < count; ++i) {
+        const int client = socket(AF_INET, SOCK_STREAM, 0);
+        plain::must(connect(client, plain::raw(address), sizeof address) == 0, "connect");
+        const int server = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK);
+        plain::must(server >= 0, "accept4");
+        for (const int each : {client, server}) {
+            plain::must(setsockopt(each, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0,
+                        "TCP_NODELAY");
+            plain::must(message_size <= 4096 ||
+                            setsockopt(each, SOL_SOCKET, SO_SNDBUF, &room, sizeof room) == 0,
+                        "SO_SNDBUF");
+        }
+        all.push_back({client, server});
+    }
+    close(listener);
+    return all;
 }
 
 // Whether it is measured how long each round trip takes, which costs two readings of the clock.

@@ -52,15 +52,9 @@ awaitable<void> serve(tcp::socket peer) {
 }
 
 template <limit Limit>
-awaitable<void> talk(tcp::endpoint server, unsigned long connection, echo::meter& meter,
+awaitable<void> talk(tcp::socket socket, unsigned long connection, echo::meter& meter,
                      unsigned long& working) {
-    auto executor = co_await asio::this_coro::executor;
-    tcp::socket socket(executor);
-    asio::steady_timer timer(executor);
-    co_await socket.async_connect(server, use_awaitable);
-    socket.set_option(tcp::no_delay(true));
-    echo::make_room(socket.native_handle());
-
+    asio::steady_timer timer(socket.get_executor());
     echo::message message(connection);
     std::array<std::byte, echo::buffer_size> buffer;
     for (unsigned long round = 0; round < meter.rounds_of_each(); ++round) {
@@ -92,7 +86,7 @@ awaitable<void> talk(tcp::endpoint server, unsigned long connection, echo::meter
     }
     // A read that fails inside `||` waits for the timer: so stop, rather than let the servers see
     // the end.
-    if (--working == 0) static_cast<asio::io_context&>(executor.context()).stop();
+    if (--working == 0) static_cast<asio::io_context&>(timer.get_executor().context()).stop();
 }
 
 template <limit Limit>
@@ -104,19 +98,14 @@ void run(unsigned long connections, echo::meter& meter) {
     // The end of a stream is an exception here, and the end of its server.
     auto ended = [](std::exception_ptr) {};
     unsigned long working = connections;
-    tcp::acceptor acceptor(context, {asio::ip::address_v4::loopback(), 0});
 
-    auto listen = [&]() -> awaitable<void> {
-        for (unsigned long i = 0; i < connections; ++i) {
-            tcp::socket peer = co_await acceptor.async_accept(use_awaitable);
-            peer.set_option(tcp::no_delay(true));
-            echo::make_room(peer.native_handle());
-            co_spawn(context, serve<Limit>(std::move(peer)), ended);
-        }
-    };
-    co_spawn(context, listen(), rethrow);
-    for (unsigned long i = 0; i < connections; ++i)
-        co_spawn(context, talk<Limit>(acceptor.local_endpoint(), i, meter, working), rethrow);
+    unsigned long number = 0;
+    for (const auto [client, server] : echo::connect_all(connections)) {
+        co_spawn(context, serve<Limit>(tcp::socket(context, tcp::v4(), server)), ended);
+        co_spawn(context,
+                 talk<Limit>(tcp::socket(context, tcp::v4(), client), number++, meter, working),
+                 rethrow);
+    }
     context.run();
 }
 

@@ -62,13 +62,7 @@ task<> serve(tcp::socket peer) {
 }
 
 template <api Api, limit Limit>
-task<> talk(io_context& ctx, ip::endpoint server, unsigned long connection, echo::meter& meter) {
-    tcp::socket socket(ctx);
-    auto [cec] = co_await socket.connect(server);
-    must(cec, "connect");
-    socket.no_delay(true).value();
-    echo::make_room(socket.native_handle());
-
+task<> talk(tcp::socket socket, unsigned long connection, echo::meter& meter) {
     echo::message message(connection);
     std::array<std::byte, echo::buffer_size> buffer;
     for (unsigned long round = 0; round < meter.rounds_of_each(); ++round) {
@@ -87,26 +81,19 @@ task<> talk(io_context& ctx, ip::endpoint server, unsigned long connection, echo
 }
 
 template <api Api, limit Limit>
-task<> listen(io_context& ctx, unsigned long connections, echo::meter& meter) {
-    tcp::acceptor acceptor(ctx);
-    acceptor.listen(ip::endpoint::parse("127.0.0.1:0").value()).value();
-    for (unsigned long i = 0; i < connections; ++i)
-        ctx.spawn(talk<Api, Limit>(ctx, acceptor.local_endpoint(), i, meter));
-    for (unsigned long i = 0; i < connections; ++i) {
-        auto [ec, peer] = co_await acceptor.accept();
-        must(ec, "accept");
-        peer.no_delay(true).value();
-        echo::make_room(peer.native_handle());
-        ctx.spawn(serve<Api, Limit>(std::move(peer)));
+void spawn_all(io_context& ctx, echo::meter& meter) {
+    unsigned long number = 0;
+    for (const auto [client, server] : echo::connect_all(meter.connections())) {
+        ctx.spawn(serve<Api, Limit>(tcp::socket::adopt(ctx, server).value()));
+        ctx.spawn(talk<Api, Limit>(tcp::socket::adopt(ctx, client).value(), number++, meter));
     }
 }
 
 template <api Api>
-task<> listen(std::string_view named, io_context& ctx, unsigned long connections,
-              echo::meter& meter) {
-    if (named == "cancel") return listen<Api, limit::cancel>(ctx, connections, meter);
-    if (named == "close") return listen<Api, limit::close>(ctx, connections, meter);
-    return listen<Api, limit::none>(ctx, connections, meter);
+void spawn_all(std::string_view limit_named, io_context& ctx, echo::meter& meter) {
+    if (limit_named == "cancel") return spawn_all<Api, limit::cancel>(ctx, meter);
+    if (limit_named == "close") return spawn_all<Api, limit::close>(ctx, meter);
+    spawn_all<Api, limit::none>(ctx, meter);
 }
 
 }  // namespace
@@ -114,14 +101,13 @@ task<> listen(std::string_view named, io_context& ctx, unsigned long connections
 int main(int argc, char** argv) {
     echo::arguments arguments(argc, argv, {ECHO_OPTIONS, "--limit", "--api", "--reactor"});
     echo::meter meter(arguments);
-    const unsigned long connections = meter.connections();
     const std::string_view limit = arguments.choice("--limit", {"none", "cancel", "close"});
 
     io_context ctx(reactor_of(arguments));
     if (arguments.choice("--api", {"some", "exact"}) == "some")
-        ctx.spawn(listen<api::some>(limit, ctx, connections, meter));
+        spawn_all<api::some>(limit, ctx, meter);
     else
-        ctx.spawn(listen<api::exact>(limit, ctx, connections, meter));
+        spawn_all<api::exact>(limit, ctx, meter);
     ctx.run();
     meter.report();
 }

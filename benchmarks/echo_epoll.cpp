@@ -3,12 +3,10 @@
 // the descriptor is drained; send and recv are faster than write and read on a socket.
 
 #include "echo.hpp"
-#include "plain.hpp"
 
 #include <memory>
 #include <vector>
 
-#include <netinet/tcp.h>
 #include <sys/epoll.h>
 
 using plain::must;
@@ -43,28 +41,19 @@ int main(int argc, char** argv) {
     echo::meter meter(arguments);
     const unsigned long connections = meter.connections();
 
-    const int listener = plain::listening(SOCK_STREAM);
-    const sockaddr_in address = plain::address_of(listener);
-
     int poller = epoll_create1(0);
     std::vector<std::unique_ptr<end>> ends;
     auto add = [&](int descriptor, bool client, unsigned long connection) {
-        int on = 1;
-        must(setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0, "TCP_NODELAY");
-        echo::make_room(descriptor);
         ends.push_back(std::make_unique<end>(descriptor, client, connection));
         epoll_event event{};
         event.events = EPOLLIN | EPOLLET;
         event.data.ptr = ends.back().get();
         must(epoll_ctl(poller, EPOLL_CTL_ADD, descriptor, &event) == 0, "epoll_ctl");
     };
-    for (unsigned long i = 0; i < connections; ++i) {
-        int client = socket(AF_INET, SOCK_STREAM, 0);
-        must(connect(client, plain::raw(address), sizeof address) == 0, "connect");
-        int server = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK);
-        must(server >= 0, "accept4");
-        add(server, false, i);
-        add(client, true, i);
+    for (const auto [client, server] : echo::connect_all(connections)) {
+        const unsigned long number = ends.size() / 2;
+        add(server, false, number);
+        add(client, true, number);
     }
     for (auto& each : ends)
         if (each->client) send_message(*each);

@@ -4,21 +4,14 @@
 
 #include "echo.hpp"
 
-#include <cerrno>
 #include <memory>
 #include <vector>
 
-#include <arpa/inet.h>
 #include <liburing.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
+
+using plain::must;
 
 namespace {
-
-void must(bool ok, const char* what) {
-    if (!ok) echo::fail(what, std::strerror(errno));
-}
 
 struct end {
     int descriptor;
@@ -67,33 +60,18 @@ int main(int argc, char** argv) {
     echo::meter meter(arguments);
     const unsigned long connections = meter.connections();
 
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof address;
-    int listener = socket(AF_INET, SOCK_STREAM, 0);
-    must(bind(listener, reinterpret_cast<sockaddr*>(&address), length) == 0, "bind");
-    must(listen(listener, SOMAXCONN) == 0, "listen");
-    must(getsockname(listener, reinterpret_cast<sockaddr*>(&address), &length) == 0, "getsockname");
-
     constexpr unsigned fastest = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
     errno = -io_uring_queue_init(256, &ring, fastest);
     if (errno == EINVAL) errno = -io_uring_queue_init(256, &ring, 0);  // before Linux 6.1
     must(errno == 0, "io_uring_queue_init");
     std::vector<std::unique_ptr<end>> ends;
     auto add = [&](int descriptor, bool client, unsigned long connection) {
-        int on = 1;
-        must(setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0, "TCP_NODELAY");
-        echo::make_room(descriptor);
         ends.push_back(std::make_unique<end>(descriptor, client, connection));
     };
-    for (unsigned long i = 0; i < connections; ++i) {
-        int client = socket(AF_INET, SOCK_STREAM, 0);
-        must(connect(client, reinterpret_cast<sockaddr*>(&address), length) == 0, "connect");
-        int server = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK);
-        must(server >= 0, "accept4");
-        add(server, false, i);
-        add(client, true, i);
+    for (const auto [client, server] : echo::connect_all(connections)) {
+        const unsigned long number = ends.size() / 2;
+        add(server, false, number);
+        add(client, true, number);
     }
     for (auto& each : ends) each->client ? send_message(*each) : receive(*each);
 

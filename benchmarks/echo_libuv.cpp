@@ -17,7 +17,6 @@ constexpr std::uint64_t limit = 30'000;  // milliseconds
 struct end {
     uv_tcp_t handle;
     uv_timer_t timer;
-    uv_connect_t connecting;  // the client's
     uv_write_t writing;
     bool client;
     std::size_t received = 0;  // of the client's current message
@@ -35,7 +34,6 @@ struct end {
 
 echo::meter* meter;
 bool limited;
-unsigned long connections;
 unsigned long working;
 std::vector<std::unique_ptr<end>> ends;
 
@@ -105,22 +103,12 @@ void read(uv_stream_t* stream, ssize_t n, const uv_buf_t*) {
     }
 }
 
-void start(end& here) {
-    uv::must(uv_tcp_nodelay(&here.handle, 1), "uv_tcp_nodelay");
-    uv_os_fd_t descriptor = -1;
-    uv::must(uv_fileno(reinterpret_cast<uv_handle_t*>(&here.handle), &descriptor), "uv_fileno");
-    echo::make_room(descriptor);
-    uv::must(uv_read_start(uv::stream(here.handle), give_buffer, read), "uv_read_start");
-    if (here.client) send_message(here);
-    wait_for_data(here);
-}
-
-void accept(uv_stream_t* listener, int status) {
-    uv::must(status, "listen");
-    ends.push_back(std::make_unique<end>(*listener->loop, false, 0));
-    uv::must(uv_accept(listener, uv::stream(ends.back()->handle)), "uv_accept");
-    start(*ends.back());
-    if (ends.size() == 2 * connections) uv_close(reinterpret_cast<uv_handle_t*>(listener), nullptr);
+end& open(uv_loop_t& loop, int descriptor, bool client, unsigned long connection) {
+    ends.push_back(std::make_unique<end>(loop, client, connection));
+    end& made = *ends.back();
+    uv::must(uv_tcp_open(&made.handle, descriptor), "uv_tcp_open");
+    uv::must(uv_read_start(uv::stream(made.handle), give_buffer, read), "uv_read_start");
+    return made;
 }
 
 }  // namespace
@@ -129,23 +117,17 @@ int main(int argc, char** argv) {
     echo::arguments arguments(argc, argv, {ECHO_OPTIONS, "--limit"});
     echo::meter own(arguments);
     meter = &own;
-    connections = working = own.connections();
+    working = own.connections();
     limited = arguments.choice("--limit", {"none", "timer"}) == "timer";
 
     uv_loop_t loop;
     uv::must(uv_loop_init(&loop), "uv_loop_init");
-    uv_tcp_t listener;
-    const sockaddr_in address = uv::listen(loop, listener, accept);
-    for (unsigned long i = 0; i < connections; ++i) {
-        ends.push_back(std::make_unique<end>(loop, true, i));
-        end& client = *ends.back();
-        client.connecting.data = &client;
-        uv::must(uv_tcp_connect(&client.connecting, &client.handle, uv::raw(address),
-                                [](uv_connect_t* request, int status) {
-                                    uv::must(status, "connect");
-                                    start(uv::owner<end>(request));
-                                }),
-                 "uv_tcp_connect");
+    unsigned long number = 0;
+    for (const auto [client, server] : echo::connect_all(working)) {
+        wait_for_data(open(loop, server, false, number));
+        end& talking = open(loop, client, true, number++);
+        send_message(talking);
+        wait_for_data(talking);
     }
     uv_run(&loop, UV_RUN_DEFAULT);
     uv::must(uv_loop_close(&loop), "uv_loop_close");
