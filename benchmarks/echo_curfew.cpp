@@ -44,13 +44,14 @@ auto send(tcp::socket& socket, std::span<const std::byte> bytes) {
         return socket.write_some(bytes);
 }
 
-void must(std::error_code ec, const char* what) {
-    if (ec) echo::fail(what, ec.message());
+[[gnu::always_inline]] inline void must(std::error_code ec, const char* what) {
+    if (ec) [[unlikely]]
+        echo::fail(what, ec.message());
 }
 
 template <api Api, limit Limit>
 task<> serve(tcp::socket peer) {
-    std::array<std::byte, echo::buffer_size> buffer;
+    std::vector<std::byte> buffer(echo::buffer_size);
     for (;;) {
         auto [ec, n] = co_await receive<Api, Limit>(peer, buffer);
         if (ec == errc::eof) co_return;
@@ -64,7 +65,7 @@ task<> serve(tcp::socket peer) {
 template <api Api, limit Limit>
 task<> talk(tcp::socket socket, unsigned long connection, echo::meter& meter) {
     echo::message message(connection);
-    std::array<std::byte, echo::buffer_size> buffer;
+    std::vector<std::byte> buffer(echo::buffer_size);
     for (unsigned long round = 0; round < meter.rounds_of_each(); ++round) {
         auto [wec, sent] = co_await send<Api>(socket, message.stamp(round));
         must(wec, "client, write");

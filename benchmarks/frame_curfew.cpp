@@ -3,7 +3,7 @@
 #include "frame.hpp"
 #include "reactor_option.hpp"
 
-#include <span>
+#include <array>
 
 using namespace curfew;
 using namespace std::chrono_literals;
@@ -11,10 +11,10 @@ using namespace std::chrono_literals;
 namespace {
 
 task<> serve(tcp::socket peer, bool limited, bench::frame_meter& meter) {
-    std::byte byte{};
+    std::array<std::byte, 16> bytes;  // more than comes, so that a read tells that it was all
     for (;;) {
-        auto [ec, n] = limited ? co_await with_timeout(peer.read_some(std::span(&byte, 1)), 30s)
-                               : co_await peer.read_some(std::span(&byte, 1));
+        auto [ec, n] = limited ? co_await with_timeout(peer.read_some(bytes), 30s)
+                               : co_await peer.read_some(bytes);
         if (ec) co_return;
         meter.received();
     }

@@ -270,6 +270,35 @@ REACTOR_TEST("poll looks at the sockets") {
     CHECK(log == events{1});
 }
 
+REACTOR_TEST("poll takes all that is ready, more than a system call tells at once") {
+    constexpr int count = 400;
+    io_context ctx(kind);
+    int received = 0;
+    std::vector<ip::endpoint> where;
+    for (int i = 0; i < count; ++i) {
+        udp::socket socket(ctx);
+        socket.bind(any_port()).value();
+        where.push_back(socket.local_endpoint());
+        ctx.spawn([](udp::socket own, int& total) -> task<> {
+            std::array<char, 8> buffer;
+            auto [ec, n] = co_await own.receive(buffer);
+            total += !ec && n == 1;
+        }(std::move(socket), received));
+    }
+    while (ctx.poll() > 0) {}
+    CHECK(received == 0);
+    {
+        io_context other(kind);
+        udp::socket sender(other);
+        sender.bind(any_port()).value();
+        other.block_on([](udp::socket& from, const std::vector<ip::endpoint>& all) -> task<> {
+            for (const ip::endpoint& each : all) (co_await from.send_to("x", each)).value();
+        }(sender, where));
+    }
+    ctx.poll();
+    CHECK(received == count);
+}
+
 REACTOR_TEST("poll_for of a long time returns as soon as nothing is ready") {
     watched own(kind);
     events log;
@@ -1358,8 +1387,8 @@ TEST_CASE("without exceptions, a CURFEW_REACTOR that is no reactor's name is fat
 #if TEST_HAS_SIGNALS
 REACTOR_TEST("stop from a signal handler ends the run, wherever the loop is") {
     static io_context* target = nullptr;
-    struct sigaction action {};
-    struct sigaction before {};
+    struct sigaction action{};
+    struct sigaction before{};
     action.sa_handler = [](int) { target->stop(); };
     ::sigaction(SIGUSR1, &action, &before);
     io_context ctx(kind);

@@ -131,6 +131,34 @@ REACTOR_TEST(
     });
 }
 
+REACTOR_TEST("a limit fires in a loop that always finds something to do") {
+    for (const auto time : {0ms, 2ms}) {
+        io_context ctx(kind);
+        bool end = false;
+        ctx.spawn([](io_context& own, bool& stop) -> task<> {
+            auto [client, server] = co_await connect(own);
+            std::array<char, 8> buffer;
+            for (int i = 0; i < 1'000'000 && !stop; ++i) {
+                (co_await client.write_some("x")).value();
+                (co_await with_timeout(server.read_some(buffer), 1h)).value();
+                own.now();  // somebody may ask for the time in every turn
+            }
+            CHECK(stop);
+        }(ctx, end));
+        ctx.block_on([](io_context& own, std::chrono::milliseconds limit, bool& fired) -> task<> {
+            auto [client, server] = co_await connect(own);
+            std::array<char, 8> buffer;
+            const auto start = std::chrono::steady_clock::now();
+            auto [ec, n] = co_await with_timeout(client.read_some(buffer), limit);
+            CHECK(ec == errc::timed_out);
+            CHECK(std::chrono::steady_clock::now() - start >= limit);
+            fired = true;
+        }(ctx, time, end));
+        CHECK(end);
+        ctx.run();
+    }
+}
+
 REACTOR_TEST("a limit that does not expire leaves the result alone") {
     run(kind, [&](io_context& ctx) -> task<> {
         auto [client, server] = co_await test::connect(ctx);

@@ -14,6 +14,7 @@
 #include "core/frame_memory.hpp"
 #include "core/ready_queue.hpp"
 #include "core/trampoline.hpp"
+#include "core/turn_clock.hpp"
 #include "frame_resource.hpp"
 #include "reactor/reactor.hpp"
 #include "result.hpp"
@@ -50,8 +51,8 @@ struct spawned_fiber : fiber, recycled {
 class loop {
 public:
     loop(io_context& owner, std::unique_ptr<reactor> with) noexcept
-        : context_(owner), reactor_(std::move(with)), done_(ready_), now_(ticks_now()),
-          deadlines_(now_) {
+        : context_(owner), reactor_(std::move(with)), done_(ready_), clock_(ticks_now()),
+          deadlines_(clock_.last()) {
         outside_.loop = this;
         tasks_.holds_tasks = true;
         tasks_.attach(outside_.root);
@@ -128,14 +129,10 @@ public:
     void arm_at(timer_node& node) noexcept { deadlines_.arm_at(node); }
 
     /// The time, read at most once between two waits (and when limits are armed).
-    ticks now() noexcept {
-        if (turns_since_reading_ != 0) read_clock();
-        return now_;
-    }
+    ticks now() noexcept { return clock_.is_fresh() ? clock_.last() : read_clock(); }
 
-    /// A reading of the clock that costs nothing: a few turns old at most, unless turns take long;
-    /// then from this turn.
-    ticks recent() const noexcept { return now_; }
+    /// A reading of the clock that costs nothing: from this turn, or a few short turns old.
+    ticks recent() const noexcept { return clock_.last(); }
 
     ticks next_deadline() noexcept {
         date_fresh();
@@ -322,7 +319,7 @@ public:
         report_failure();
         const std::size_t batch = how_many == extent::one ? 1 : fair_batch;
         std::size_t total = 0;
-        ticks until_deadline = look_at_deadlines(true);
+        ticks until_deadline = look_closely(true);
         this_thread.on_trampoline = true;
         const bool stopped = stopping();
         note_ready();
@@ -334,7 +331,7 @@ public:
             }
             const std::size_t resumed = resume_ready(batch, endless);
             total += resumed;
-            until_deadline = look_at_deadlines(resumed > 0);
+            until_deadline = look_at_deadlines(resumed);
             if (how_many == extent::one && total > 0) break;
             if (end != endless && now() >= end) [[unlikely]]
                 break;
@@ -358,7 +355,7 @@ public:
         reap(no_time);
         do_chores();
         std::size_t total = resume_ready(all_of_them, end);
-        look_at_deadlines(total > 0);
+        look_closely(total > 0);
         if (!stopping()) total += resume_ready(all_of_them, end);
         stopping();
         report_failure();
@@ -370,7 +367,6 @@ private:
     static constexpr std::size_t all_of_them = static_cast<std::size_t>(-1);
     static constexpr std::size_t fair_batch = 256;  // resumed between two looks at the system
     static constexpr int fair_share = 64;           // completions at once, between two suspensions
-    static constexpr unsigned seldom = 16;          // turns between two readings of the clock
 
     // Bits of `unusual_`:
     static constexpr unsigned has_chores = 1;    // see do_chores; with these it does not wait
@@ -391,7 +387,7 @@ private:
             outer_thread_ = self.thread_.load(std::memory_order_relaxed);
             self.thread_.store(&this_thread, std::memory_order_relaxed);
             this_thread = {&self, &self.outside_, &self.outside_, nullptr, false, fair_share, 0, 0};
-            ++self.turns_since_reading_;
+            self.clock_.waited();
         }
         ~running_guard() {
             self_.date_fresh();  // limits count from now, not from the next run
@@ -441,7 +437,7 @@ private:
     CURFEW_HOT bool reap(std::chrono::nanoseconds time) {
         if (const int error = reactor_->wait(time, done_)) [[unlikely]]
             raise(system_error(error), "curfew: the reactor failed");
-        ++turns_since_reading_;
+        clock_.waited();
         if (!inbox_.load(std::memory_order_relaxed)) [[likely]]
             return false;
         take_inbox(ready_);
@@ -508,17 +504,22 @@ private:
     /// Carries out the policies of expired limits: after what has completed has been resumed, and
     /// after what completed meanwhile has been reaped, so that a completion beats its limit.
     /// Returns how long the loop may wait then; `endless` without a limit.
-    ticks look_at_deadlines(bool resumed) {
-        const bool any_fresh = deadlines_.any_fresh();
-        if (!any_fresh && deadlines_.bound() == endless) {
-            if (turns_since_reading_ >= turns_between_readings_) [[unlikely]]
-                read_clock_in_passing();
-            return endless;
-        }
-        const ticks now = read_clock();
-        if (any_fresh) deadlines_.date(now);
-        const ticks left = deadlines_.bound() - now;
-        return left > 0 ? left : expire(now, resumed);
+    ///
+    /// A loop that is busy does not ask for the time in every turn; it does not wait then (see
+    /// turn_clock).
+    CURFEW_HOT ticks look_at_deadlines(std::size_t resumed) {
+        const bool limits = deadlines_.any();
+        if (clock_.may_go_on(resumed, limits)) [[likely]]
+            return limits ? 0 : endless;
+        return look_closely(resumed != 0);
+    }
+
+    ticks look_closely(bool resumed) {
+        const ticks now = clock_.read_for_look(ticks_now(), resumed);
+        if (deadlines_.any_fresh()) deadlines_.date(now);
+        const ticks bound = deadlines_.bound();
+        if (bound == endless) return endless;
+        return bound > now ? bound - now : expire(now, resumed);
     }
 
     CURFEW_COLD ticks expire(ticks now, bool resumed) {
@@ -533,19 +534,7 @@ private:
         if (deadlines_.any_fresh()) deadlines_.date(read_clock());
     }
 
-    ticks read_clock() noexcept {
-        turns_since_reading_ = 0;
-        return now_ = ticks_now();
-    }
-
-    /// Keeps `recent()` recent: in every turn if turns take long, and else seldom enough to cost
-    /// nothing.
-    CURFEW_COLD void read_clock_in_passing() noexcept {
-        constexpr ticks long_turns = seldom * ticks{1'000'000};
-        const ticks before = now_;
-        read_clock();
-        turns_between_readings_ = now_ - before > long_turns ? 1 : seldom;
-    }
+    ticks read_clock() noexcept { return clock_.read(ticks_now()); }
 
     bool stop_asked_for() const noexcept {
         return (inbox_.load(std::memory_order_relaxed) & stop_bit) || (unusual_ & has_stopped);
@@ -765,11 +754,9 @@ private:
     unsigned unusual_ = has_no_tasks;  // all that a turn need not look at while it is 0
     bool closing_ = false;
     bool destroying_ = false;
-    unsigned turns_since_reading_ = 0;          // of the clock; 0: `now_` is of this turn
-    unsigned turns_between_readings_ = seldom;  // at most
-    std::size_t live_ = 0;                      // spawned tasks that have not ended
+    std::size_t live_ = 0;  // spawned tasks that have not ended
     ready_queue ended_;
-    ticks now_;  // the last reading
+    turn_clock clock_;
     deadlines deadlines_;
     ready_queue failures_;
     socket_state* sockets_ = nullptr;

@@ -41,6 +41,9 @@ public:
     /// Whether limits wait for being dated.
     bool any_fresh() const noexcept { return fresh_ != nullptr; }
 
+    /// Whether there are limits at all; true for a while after the last one, too.
+    bool any() const noexcept { return fresh_ != nullptr || bound_ != endless; }
+
     /// All fresh limits count from `now`, which has been read after they were armed.
     void date(ticks now) noexcept {
         generation& place = *oldest_;

@@ -1,0 +1,118 @@
+#include <curfew/core/turn_clock.hpp>
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstddef>
+
+using curfew::detail::ticks;
+using curfew::detail::turn_clock;
+
+namespace {
+
+constexpr ticks microsecond = 1'000;
+
+/// A loop with limits, whose turns all take the same time and resume one coroutine each.
+struct turns {
+    ticks time = 0;
+    turn_clock clock{0};
+
+    /// One turn. True: it has looked at its limits.
+    bool turn(ticks duration, std::size_t resumed = 1, bool limits = true) {
+        clock.waited();
+        time += duration;
+        if (clock.may_go_on(resumed, limits)) return false;
+        clock.read_for_look(time, resumed != 0);
+        return true;
+    }
+
+    int looks_in(int count, ticks duration) {
+        int looks = 0;
+        for (int i = 0; i < count; ++i) looks += turn(duration);
+        return looks;
+    }
+};
+
+}  // namespace
+
+TEST_CASE("a loop of long turns looks at its limits in each") {
+    turns loop;
+    CHECK(loop.looks_in(100, 100 * microsecond) == 100);
+}
+
+TEST_CASE("a loop of short turns looks at its limits in some") {
+    turns loop;
+    loop.looks_in(20, 2 * microsecond);
+    CHECK(loop.looks_in(800, 2 * microsecond) == 100);  // a turn is a wait and a coroutine
+}
+
+TEST_CASE("a turn that resumes many is followed by a look") {
+    turns loop;
+    loop.looks_in(100, 2 * microsecond);
+    CHECK(loop.turn(2 * microsecond, turn_clock::most_unseen));
+}
+
+TEST_CASE("limits are noticed within the longest stretch, however short the turns") {
+    for (ticks duration = 1; duration < 1'000'000; duration += duration / 2 + 1) {
+        turns loop;
+        ticks last_look = 0;
+        for (int i = 0; i < 1000; ++i) {
+            if (!loop.turn(duration)) continue;
+            CHECK(loop.time - last_look <= std::max(duration, turn_clock::longest_stretch));
+            last_look = loop.time;
+        }
+    }
+}
+
+TEST_CASE("when turns become long, each has its look after the first") {
+    turns loop;
+    loop.looks_in(100, 2 * microsecond);
+    while (!loop.turn(1000 * microsecond)) {}
+    CHECK(loop.looks_in(100, 1000 * microsecond) == 100);
+}
+
+TEST_CASE("a turn that has found nothing has its look, and so have those after it for a while") {
+    turns loop;
+    loop.looks_in(101, 2 * microsecond);
+    REQUIRE_FALSE(loop.turn(2 * microsecond));
+    CHECK(loop.turn(2 * microsecond, 0));
+    CHECK(loop.looks_in(64, 2 * microsecond) == 64);
+    loop.looks_in(20, 2 * microsecond);
+    CHECK(loop.looks_in(80, 2 * microsecond) == 10);
+}
+
+TEST_CASE("who reads the clock within turns puts off no look") {
+    turns loop;
+    loop.looks_in(100, 2 * microsecond);
+    int looks = 0;
+    for (int i = 0; i < 80; ++i) {
+        looks += loop.turn(2 * microsecond);
+        loop.clock.waited();
+        loop.clock.read(loop.time);
+    }
+    CHECK(looks >= 10);
+}
+
+TEST_CASE("a reading is fresh until the loop has waited") {
+    turn_clock clock(5);
+    CHECK(clock.is_fresh());
+    CHECK(clock.last() == 5);
+    clock.waited();
+    CHECK_FALSE(clock.is_fresh());
+    CHECK(clock.last() == 5);
+    CHECK(clock.read(7) == 7);
+    CHECK(clock.is_fresh());
+    CHECK(clock.last() == 7);
+    clock.waited();
+    clock.read_for_look(9, true);
+    CHECK(clock.is_fresh());
+}
+
+TEST_CASE("without limits the clock is read seldom, unless turns take long") {
+    turns loop;
+    int looks = 0;
+    for (int i = 0; i < 640; ++i) looks += loop.turn(2 * microsecond, 1, false);
+    CHECK(looks == 10);
+    while (!loop.turn(5000 * microsecond, 1, false)) {}
+    for (int i = 0; i < 10; ++i) CHECK(loop.turn(5000 * microsecond, 1, false));
+}
