@@ -345,16 +345,20 @@ public:
     /// What has waited for the next tick is ready. (In `run`, each turn is a tick.)
     void tick() noexcept { ready_.append(next_tick_); }
 
-    /// One look at the system, then all that is ready, then the limits; never waits. Starts nothing
+    /// A look at the system, then all that is ready, then the limits; never waits. Starts nothing
     /// new after `end`.
     std::size_t poll(ticks end) {
         const running_guard guard(*this);
         bury();
         if (stopping()) return 0;
         this_thread.on_trampoline = true;
-        reap(no_time);
+        bool more = look_at_once();
         do_chores();
         std::size_t total = resume_ready(all_of_them, end);
+        for (int looks = 1; more && ready_.empty() && looks < most_looks; ++looks) {
+            more = look_at_once();
+            total += resume_ready(all_of_them, end);
+        }
         look_closely(total > 0);
         if (!stopping()) total += resume_ready(all_of_them, end);
         stopping();
@@ -366,6 +370,8 @@ private:
     static constexpr std::chrono::nanoseconds no_time{0};
     static constexpr std::size_t all_of_them = static_cast<std::size_t>(-1);
     static constexpr std::size_t fair_batch = 256;  // resumed between two looks at the system
+    static constexpr std::size_t full_look = 64;    // completions: there may be more behind them
+    static constexpr int most_looks = 64;           // of a poll
     static constexpr int fair_share = 64;           // completions at once, between two suspensions
 
     // Bits of `unusual_`:
@@ -455,6 +461,14 @@ private:
         return true;
     }
 
+    /// A look that does not wait. True: there may be more than it has brought, because the system
+    /// tells of so many events at a time.
+    bool look_at_once() {
+        const ready_queue::place from = ready_.end();
+        reap(no_time);
+        return ready_queue::holds(from, full_look);
+    }
+
     /// What is seldom due: sockets that are gone, coroutines that gave way, exceptions that nobody
     /// joins.
     CURFEW_COLD void do_chores() {
@@ -515,11 +529,16 @@ private:
     }
 
     ticks look_closely(bool resumed) {
-        const ticks now = clock_.read_for_look(ticks_now(), resumed);
-        if (deadlines_.any_fresh()) deadlines_.date(now);
-        const ticks bound = deadlines_.bound();
-        if (bound == endless) return endless;
-        return bound > now ? bound - now : expire(now, resumed);
+        const ticks now = ticks_now();
+        const bool any_fresh = deadlines_.any_fresh();
+        if (!any_fresh && deadlines_.bound() == endless) {
+            clock_.read_without_limits(now);
+            return endless;
+        }
+        clock_.read_for_limits(now, resumed);
+        if (any_fresh) deadlines_.date(now);
+        const ticks left = deadlines_.bound() - now;
+        return left > 0 ? left : expire(now, resumed);
     }
 
     CURFEW_COLD ticks expire(ticks now, bool resumed) {

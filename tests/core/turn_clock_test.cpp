@@ -22,7 +22,10 @@ struct turns {
         clock.waited();
         time += duration;
         if (clock.may_go_on(resumed, limits)) return false;
-        clock.read_for_look(time, resumed != 0);
+        if (limits)
+            clock.read_for_limits(time, resumed != 0);
+        else
+            clock.read_without_limits(time);
         return true;
     }
 
@@ -37,19 +40,19 @@ struct turns {
 
 TEST_CASE("a loop of long turns looks at its limits in each") {
     turns loop;
-    CHECK(loop.looks_in(100, 100 * microsecond) == 100);
+    CHECK(loop.looks_in(200, 200 * microsecond) == 200);
 }
 
 TEST_CASE("a loop of short turns looks at its limits in some") {
     turns loop;
-    loop.looks_in(20, 2 * microsecond);
+    loop.looks_in(100, 2 * microsecond);
     CHECK(loop.looks_in(800, 2 * microsecond) == 100);  // a turn is a wait and a coroutine
 }
 
 TEST_CASE("a turn that resumes many is followed by a look") {
     turns loop;
     loop.looks_in(100, 2 * microsecond);
-    CHECK(loop.turn(2 * microsecond, turn_clock::most_unseen));
+    CHECK(loop.turn(2 * microsecond, turn_clock::stretch));
 }
 
 TEST_CASE("limits are noticed within the longest stretch, however short the turns") {
@@ -68,16 +71,14 @@ TEST_CASE("when turns become long, each has its look after the first") {
     turns loop;
     loop.looks_in(100, 2 * microsecond);
     while (!loop.turn(1000 * microsecond)) {}
-    CHECK(loop.looks_in(100, 1000 * microsecond) == 100);
+    CHECK(loop.looks_in(200, 1000 * microsecond) == 200);
 }
 
 TEST_CASE("a turn that has found nothing has its look, and so have those after it for a while") {
     turns loop;
-    loop.looks_in(101, 2 * microsecond);
-    REQUIRE_FALSE(loop.turn(2 * microsecond));
+    while (loop.turn(2 * microsecond)) {}
     CHECK(loop.turn(2 * microsecond, 0));
-    CHECK(loop.looks_in(64, 2 * microsecond) == 64);
-    loop.looks_in(20, 2 * microsecond);
+    CHECK(loop.looks_in(turn_clock::patience, 2 * microsecond) == turn_clock::patience);
     CHECK(loop.looks_in(80, 2 * microsecond) == 10);
 }
 
@@ -87,7 +88,6 @@ TEST_CASE("who reads the clock within turns puts off no look") {
     int looks = 0;
     for (int i = 0; i < 80; ++i) {
         looks += loop.turn(2 * microsecond);
-        loop.clock.waited();
         loop.clock.read(loop.time);
     }
     CHECK(looks >= 10);
@@ -104,7 +104,7 @@ TEST_CASE("a reading is fresh until the loop has waited") {
     CHECK(clock.is_fresh());
     CHECK(clock.last() == 7);
     clock.waited();
-    clock.read_for_look(9, true);
+    clock.read_for_limits(9, true);
     CHECK(clock.is_fresh());
 }
 
@@ -112,7 +112,7 @@ TEST_CASE("without limits the clock is read seldom, unless turns take long") {
     turns loop;
     int looks = 0;
     for (int i = 0; i < 640; ++i) looks += loop.turn(2 * microsecond, 1, false);
-    CHECK(looks == 10);
+    CHECK(looks == 10);  // every 64 turns
     while (!loop.turn(5000 * microsecond, 1, false)) {}
     for (int i = 0; i < 10; ++i) CHECK(loop.turn(5000 * microsecond, 1, false));
 }

@@ -37,9 +37,19 @@ public:
             if (count < 0) count = look_again();
             if (count <= 0) return -count;
         }
-        deliver(count, done);
-        if (count == batch && time.count() == 0) [[unlikely]]
-            deliver_the_rest(done);
+        epoll_event* event = events_;
+        epoll_event* const end = events_ + count;
+        do {
+            // No coroutine runs in this loop, so no socket of this batch can be gone yet; and
+            // `forget` takes a descriptor out before it is closed, so none can be stale.
+            auto& socket = *static_cast<socket_state*>(event->data.ptr);
+            if (event->events != (EPOLLIN | EPOLLOUT)) [[unlikely]] {
+                on_events(socket, event->events, done);
+                continue;
+            }
+            on_readable(socket, done);
+            on_writable(socket, done);
+        } while (++event != end);
         return 0;
     }
 
@@ -68,33 +78,6 @@ protected:
 
 private:
     static constexpr int batch = 256;
-    static constexpr int most_batches = 64;
-
-    CURFEW_HOT void deliver(int count, completions& done) noexcept {
-        epoll_event* event = events_;
-        epoll_event* const end = events_ + count;
-        do {
-            // No coroutine runs in this loop, so no socket of this batch can be gone yet; and
-            // `forget` takes a descriptor out before it is closed, so none can be stale.
-            auto& socket = *static_cast<socket_state*>(event->data.ptr);
-            if (event->events != (EPOLLIN | EPOLLOUT)) [[unlikely]] {
-                on_events(socket, event->events, done);
-                continue;
-            }
-            on_readable(socket, done);
-            on_writable(socket, done);
-        } while (++event != end);
-    }
-
-    /// Who does not wait wants all that is ready, such as a game in its frame; but somebody may
-    /// be making it faster than it is taken.
-    CURFEW_COLD void deliver_the_rest(completions& done) noexcept {
-        for (int i = 1; i < most_batches; ++i) {
-            const int count = ::epoll_wait(epoll_, events_, batch, 0);
-            if (count > 0) deliver(count, done);
-            if (count < batch) return;
-        }
-    }
 
     /// Anything but both directions and nothing else, which is what a connection with data says
     /// unless its peer is slow, or about to go.
