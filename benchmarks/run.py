@@ -251,7 +251,8 @@ def report_sizes(report, peers, arguments):
         built = chosen if size == 64 else variant(size)
         for connections in (1, 64, 1000, 5000):
             rounds = max(20_000 if size < 65536 else 4000, 2 * connections)
-            got = measure.measure_alone(built, 2, connections=connections, rounds=rounds)
+            got = measure.measure_alone(built, 2 if size == 64 else 1, connections=connections,
+                                        rounds=rounds)
             rows.append((f"{size:,} B, {connections:,}",
                          *(f"{got[peer]['per_second']:.0f}" for peer in built)))
             if size == 64:
