@@ -1387,8 +1387,8 @@ TEST_CASE("without exceptions, a CURFEW_REACTOR that is no reactor's name is fat
 #if TEST_HAS_SIGNALS
 REACTOR_TEST("stop from a signal handler ends the run, wherever the loop is") {
     static io_context* target = nullptr;
-    struct sigaction action{};
-    struct sigaction before{};
+    struct sigaction action {};
+    struct sigaction before {};
     action.sa_handler = [](int) { target->stop(); };
     ::sigaction(SIGUSR1, &action, &before);
     io_context ctx(kind);

@@ -530,13 +530,12 @@ private:
 
     ticks look_closely(bool resumed) {
         const ticks now = ticks_now();
-        const bool any_fresh = deadlines_.any_fresh();
-        if (!any_fresh && deadlines_.bound() == endless) {
+        if (!deadlines_.any()) {
             clock_.read_without_limits(now);
             return endless;
         }
         clock_.read_for_limits(now, resumed);
-        if (any_fresh) deadlines_.date(now);
+        if (deadlines_.any_fresh()) deadlines_.date(now);
         const ticks left = deadlines_.bound() - now;
         return left > 0 ? left : expire(now, resumed);
     }

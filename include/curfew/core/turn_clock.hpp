@@ -72,7 +72,7 @@ public:
     }
 
 private:
-    /// Is the loop busy? It is not if its last turn did not wait and found nothing.
+    /// Is the loop busy? Not if its last turn found nothing to do, or turns take long.
     CURFEW_COLD void judge(ticks now, bool resumed) noexcept {
         const auto steps = static_cast<ticks>(steps_ - judged_at_);
         const bool busy =

@@ -102,8 +102,8 @@ private:
     }
 
     CURFEW_HOT int wait_for_events(std::chrono::nanoseconds time) noexcept {
-        int milliseconds = time.count() == 0 ? 0 : -1;
-        if (time.count() != 0 && time != platform::forever) {
+        int milliseconds = time.count() <= 0 ? 0 : -1;
+        if (time.count() > 0 && time != platform::forever) {
             // One comparison finds both what is short and what is too long for an int.
             const auto rounded_up =
                 (static_cast<std::uint64_t>(time.count()) + 999'999) / 1'000'000;
@@ -123,11 +123,10 @@ private:
         return platform::interrupted(errno) ? 0 : -errno;
     }
 
-    /// Not at all, for less than a second, or for many days. epoll_pwait2 takes nanoseconds but
-    /// came with Linux 5.11, and costs more than epoll_wait; before it, and for a second or more, a
-    /// limit is rounded up to milliseconds.
+    /// For less than a second, or for many days. epoll_pwait2 takes nanoseconds but came with Linux
+    /// 5.11, and costs more than epoll_wait; before it, and for a second or more, a limit is rounded
+    /// up to milliseconds.
     CURFEW_COLD int wait_precisely(std::chrono::nanoseconds time) noexcept {
-        if (time.count() <= 0) return ::epoll_wait(epoll_, events_, batch, 0);
 #if defined(__GLIBC__) && (__GLIBC__ > 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ >= 35))
         if (has_pwait2_) {
             const timespec limit = platform::detail::to_timespec(time);
