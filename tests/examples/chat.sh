@@ -18,12 +18,13 @@ say() {
     printf '%s\n' "${*:2}" >&"$1"
 }
 
-# hear CLIENT LINE: reads until it hears that line. Asked whether it is there, it says "yes".
+# hear CLIENT LINE [ANSWER]: reads until it hears that line. Asked whether it is there, it answers
+# "yes", or what is given; nothing if that is empty.
 hear() {
     local line
     while read -r -t 10 -u "$1" line; do
         if [[ $line == "$2" ]]; then return; fi
-        if [[ $line == '* are you there?' ]]; then say "$1" yes; fi
+        if [[ $line == '* are you there?' && ${3-yes} ]]; then say "$1" "${3-yes}"; fi
     done
     fail "the client never heard '$2'"
 }
@@ -85,9 +86,10 @@ asks_the_idle() {
     say "$ann" 'line'
     hear "$bob" 'guest-1: half a line'
 
-    # From now on Ann is silent.
+    # From now on Ann is silent. (An answer that comes too late would be left unread by the server,
+    # and its connection would end with a RST.)
     hear "$bob" '* guest-1 has fallen asleep'
-    hear "$ann" '* goodbye'
+    hear "$ann" '* goodbye' ''
     hear_the_end "$ann"
     leave "$bob"
     stop
