@@ -96,6 +96,37 @@ REACTOR_TEST("run with nothing to do returns at once, as often as it is called")
     for (const auto wait : own.log->waits) CHECK(wait == 0ns);
 }
 
+REACTOR_TEST("only a run that is to last settles in its thread, and it moves out at its end") {
+    watched own(kind);
+    own.log->keep_waits = false;
+    const auto last = [&own](bool fail) {
+        own.ctx.spawn([](bool throws) -> task<> {
+            for (int i = 0; i < CURFEW_SETTLE_AFTER + 200; ++i) co_await yield();
+            if (throws) detail::raise(std::make_error_code(std::errc::io_error), "at the end");
+        }(fail));
+    };
+    last(false);
+    CHECK(own.ctx.run_for(1h) > CURFEW_SETTLE_AFTER);
+    last(false);
+    while (own.ctx.poll() > 0) {}
+    last(false);
+    while (own.ctx.run_one() > 0) {}
+    CHECK(own.log->settled == 0);
+    if (CURFEW_SETTLE_AFTER > 0) own.ctx.run();
+    CHECK(own.log->settled == 0);
+
+    last(false);
+    own.ctx.run();
+    CHECK(own.log->settled == 1);
+    CHECK(own.log->unsettled == 1);
+#if CURFEW_EXCEPTIONS
+    last(true);
+    CHECK_THROWS_AS(own.ctx.run(), std::system_error);
+    CHECK(own.log->settled == 2);
+    CHECK(own.log->unsettled == 2);
+#endif
+}
+
 REACTOR_TEST("run returns when all tasks have returned and all functions have run, and counts") {
     io_context ctx(kind);
     events log;

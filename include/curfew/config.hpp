@@ -20,6 +20,12 @@
 #define CURFEW_SOURCE_LOCATIONS 1
 #endif
 
+// After how many steps (looks at the system, and coroutines resumed) a `run` without an end settles in
+// its thread: see reactor::settle. Must be the same in all of a program.
+#if !defined(CURFEW_SETTLE_AFTER)
+#define CURFEW_SETTLE_AFTER 10'000
+#endif
+
 // What hardly ever happens is kept out of the way of what always does, where the compiler listens.
 #if defined(__has_cpp_attribute)
 #if __has_cpp_attribute(gnu::cold) && __has_cpp_attribute(gnu::always_inline)

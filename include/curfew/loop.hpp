@@ -315,6 +315,7 @@ public:
     template <class Enough>
     std::size_t run(ticks end, extent how_many, Enough enough) {
         const running_guard guard(*this);
+        const resident here(*this, end == endless && how_many == extent::all);
         bury();  // who ended outside a run, or when something threw
         report_failure();
         const std::size_t batch = how_many == extent::one ? 1 : fair_batch;
@@ -369,6 +370,7 @@ public:
 private:
     static constexpr std::chrono::nanoseconds no_time{0};
     static constexpr std::size_t all_of_them = static_cast<std::size_t>(-1);
+    static constexpr std::uint64_t never = static_cast<std::uint64_t>(-1);
     static constexpr std::size_t fair_batch = 256;  // resumed between two looks at the system
     static constexpr std::size_t full_look = 16;    // completions: there may be more behind them
     static constexpr int most_looks = 1000;         // of a poll
@@ -409,6 +411,31 @@ private:
         const thread_state* outer_thread_;
         frame_resource_scope frames_;
     };
+
+    /// While it lives the loop may settle in its thread, if it is a run that is to last, and has
+    /// lasted a while. Moving in and out again takes about a microsecond for each operation
+    /// that is pending.
+    class resident {
+    public:
+        resident(loop& self, bool lasting) noexcept : self_(self) {
+            if (lasting) self.settles_at_ = self.clock_.steps() + CURFEW_SETTLE_AFTER;
+        }
+        ~resident() {
+            self_.settles_at_ = never;
+            self_.reactor_->unsettle(self_.done_);
+        }
+        resident(const resident&) = delete;
+        resident& operator=(const resident&) = delete;
+
+    private:
+        loop& self_;
+    };
+
+    CURFEW_COLD void settle() noexcept {
+        constexpr std::uint64_t a_little = 1'000;
+        settles_at_ = reactor_->settle(done_) ? never : clock_.steps() + a_little;
+        note_ready();
+    }
 
     bool has_work() const noexcept {
         return live_ > 0 || !ready_.empty() || !deferred_.empty() ||
@@ -529,6 +556,8 @@ private:
     }
 
     ticks look_closely(bool resumed) {
+        if (clock_.steps() >= settles_at_) [[unlikely]]
+            settle();
         const ticks now = ticks_now();
         if (!deadlines_.any()) {
             clock_.read_without_limits(now);
@@ -776,6 +805,7 @@ private:
     ready_queue ended_;
     turn_clock clock_;
     deadlines deadlines_;
+    std::uint64_t settles_at_ = never;  // steps of the clock
     ready_queue failures_;
     socket_state* sockets_ = nullptr;
     socket_state* retired_ = nullptr;  // sockets gone while the system still worked on them

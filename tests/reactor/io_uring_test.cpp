@@ -13,12 +13,15 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <filesystem>
 #include <initializer_list>
 #include <memory>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "support/effort.hpp"
 #include "support/fatal.hpp"
 #include "support/loop.hpp"
 
@@ -38,6 +41,59 @@ void run_on(unsigned entries, Body body) {
     io_context ctx(small_ring(entries));
     ctx.block_on(body(ctx));
 }
+
+/// Whether this kernel has rings that belong to one thread.
+bool can_settle() {
+    using detail::ring;
+    if (ring(1, ring::users::one_thread).error() == 0) return true;
+    MESSAGE("not tried: this kernel has no rings of one thread's own");
+    return false;
+}
+
+/// Returns in a loop that has settled, if the loop is one that does.
+task<> settle() {
+    for (int i = 0; i < CURFEW_SETTLE_AFTER + 2'000; ++i) co_await yield();
+}
+
+/// How many rings this process has.
+int rings() {
+    int count = 0;
+    for (const auto& each : std::filesystem::directory_iterator("/proc/self/fd")) {
+        std::error_code gone;  // the descriptor that the directory is read through
+        count += std::filesystem::read_symlink(each, gone) == "anon_inode:[io_uring]";
+    }
+    return count;
+}
+
+/// Settles and moves out all the time, between any two turns.
+class restless_reactor final : public reactor {
+public:
+    explicit restless_reactor(unsigned entries, int& moves) : inner_(entries), moves_(moves) {}
+
+    std::string_view name() const noexcept override { return "restless"; }
+    bool start(operation& op) noexcept override { return inner_.start(op); }
+    void cancel(operation& op, completions& done) noexcept override { inner_.cancel(op, done); }
+    void close(socket_state& socket, close_mode how, completions& done) noexcept override {
+        inner_.close(socket, how, done);
+    }
+    void release(socket_state& socket, completions& done) noexcept override {
+        inner_.release(socket, done);
+    }
+    void wake() noexcept override { inner_.wake(); }
+    int wait(std::chrono::nanoseconds time, completions& done) noexcept override {
+        if (random_() % 3) return inner_.wait(time, done);
+        ++moves_;
+        if (settled_) inner_.unsettle(done);
+        settled_ = !settled_ && inner_.settle(done);
+        return inner_.wait(0ns, done);  // the move may have brought something
+    }
+
+private:
+    io_uring_reactor inner_;
+    int& moves_;
+    bool settled_ = false;
+    std::minstd_rand random_;
+};
 
 udp::socket bound(io_context& ctx) {
     udp::socket socket(ctx);
@@ -219,6 +275,206 @@ TEST_CASE("an acceptor that others share: who comes too late waits on") {
     }(acceptor, accepted));
     thief.join();
     CHECK(stolen + accepted == many);
+}
+
+// Settling ----------------------------------------------------------------------------------------
+
+TEST_CASE("a loop that has settled has a ring of its thread's own, and moves out of it") {
+    if (!can_settle()) return;
+    io_context ctx(reactor_kind::io_uring);
+    const int before = rings();
+    int settled = 0;
+    ctx.block_on([](int& count) -> task<> {
+        co_await settle();
+        count = rings();
+    }(settled));
+    CHECK(settled == before + 1);
+    CHECK(rings() == before);
+}
+
+TEST_CASE("a loop that has settled interrupts nothing that blocks in its thread") {
+    if (!can_settle()) return;
+    io_context ctx(reactor_kind::io_uring);
+    ctx.block_on([](io_context& c) -> task<> {
+        blocking_listener listener;
+        auto [socket, peer] = co_await test::connect(c, listener);
+        co_await settle();
+        std::array<char, 8> buffer;
+        auto reading = c.spawn(read_into(socket, buffer));
+        co_await yield();
+        co_await yield();  // the kernel waits for the bytes
+        std::thread sender([&writer = peer] {
+            std::this_thread::sleep_for(10ms);
+            writer.send("x");
+        });
+        const timespec time{0, 100'000'000};
+        CHECK(::nanosleep(&time, nullptr) == 0);
+        sender.join();
+        CHECK((co_await with_timeout(std::move(reading), 5s)).value() == 1);
+    }(ctx));
+}
+
+TEST_CASE("a loop that has settled moves on to other threads with what is pending") {
+    io_context ctx(reactor_kind::io_uring);
+    blocking_listener listener;
+    auto [socket, peer] = ctx.block_on(test::connect(ctx, listener));
+    tcp::acceptor acceptor(ctx);
+    acceptor.listen(any_port()).value();
+    udp::socket datagrams = bound(ctx);
+    std::string heard;
+    int accepted = 0;
+    std::size_t received = 0;
+    ctx.spawn([](tcp::socket& from, std::string& to) -> task<> {
+        for (std::array<char, 8> buffer;;) {
+            const auto [ec, n] = co_await from.read_some(buffer);
+            if (ec) co_return;
+            to.append(buffer.data(), n);
+        }
+    }(socket, heard));
+    ctx.spawn([](tcp::acceptor& from, int& count) -> task<> {
+        while ((co_await from.accept()).ok()) ++count;
+    }(acceptor, accepted));
+    ctx.spawn([](udp::socket& from, std::size_t& count) -> task<> {
+        for (std::array<char, 8> buffer;;) {
+            const auto [ec, n] = co_await from.receive(buffer);
+            if (ec) co_return;
+            count += n;
+        }
+    }(datagrams, received));
+
+    std::string said;
+    int called = 0;
+    std::size_t sent = 0;
+    // One of each comes, and the loop sees it.
+    const auto something_comes = [&] {
+        peer.send("abcde");
+        said += "abcde";
+        const auto caller = blocking_connect(acceptor.local_endpoint());
+        ++called;
+        const int sender = ::socket(AF_INET, SOCK_DGRAM, 0);
+        const auto to = native::loopback(datagrams.local_endpoint().port());
+        CHECK(::sendto(sender, "xyz", 3, 0, reinterpret_cast<const sockaddr*>(&to), sizeof to) ==
+              3);
+        ::close(sender);
+        sent += 3;
+    };
+    const auto all_seen = [&] { return heard == said && accepted == called && received == sent; };
+    const auto until_seen = [&all_seen]() -> task<bool> {
+        for (int i = 0; i < 5'000 && !all_seen(); ++i)
+            if (!(co_await sleep_for(1ms)).ok()) break;
+        co_return all_seen();
+    };
+    for (int i = 0; i < 3; ++i) {
+        std::thread([&] {
+            ctx.block_on([](auto& come, auto& seen) -> task<> {
+                const int before = rings();
+                co_await settle();
+                if (CURFEW_SETTLE_AFTER > 0 && can_settle()) {
+                    // The thread before has to let go, which is asleep now.
+                    for (int tries = 0; tries < 1'000 && rings() == before; ++tries) {
+                        (void)co_await sleep_for(1ms);
+                        co_await settle();
+                    }
+                    CHECK(rings() == before + 1);
+                }
+                come();
+                CHECK(co_await seen());
+            }(something_comes, until_seen));
+        }).join();
+        something_comes();  // while nobody looks
+        for (int looks = 0; looks < 5'000 && !all_seen(); ++looks) {
+            ctx.poll();
+            std::this_thread::sleep_for(1ms);
+        }
+        CHECK(all_seen());
+        something_comes();
+        CHECK(ctx.block_on(until_seen()));
+    }
+    // Wherever the loop is, it can be woken.
+    std::thread other;
+    ctx.block_on([](io_context& c, std::thread& waking) -> task<> {
+        co_await settle();
+        event posted;
+        waking = std::thread([&] { c.post([&] { posted.set(); }); });
+        CHECK((co_await with_timeout(posted.wait(), 5s)).ok());
+    }(ctx, other));
+    other.join();
+}
+
+namespace {
+
+/// Sends back what comes, in reads that are cut short all the time.
+task<> echo(tcp::socket peer) {
+    std::array<char, 100> buffer;
+    for (;;) {
+        const auto [ec, n] = co_await with_timeout(peer.read_some(buffer), 100us);
+        if (ec == errc::timed_out) continue;
+        if (ec) co_return;
+        if (!(co_await write_all(peer, std::span(buffer).first(n))).ok()) co_return;
+    }
+}
+
+task<> accept_all(tcp::acceptor& acceptor, task_group& servers) {
+    for (;;) {
+        auto [ec, peer] = co_await acceptor.accept();
+        if (ec) co_return;
+        servers.spawn(echo(std::move(peer)));
+    }
+}
+
+/// A connection over which a text comes back as it was sent.
+task<bool> talk(io_context& ctx, ip::endpoint to, char first) {
+    tcp::socket socket(ctx);
+    if (!(co_await socket.connect(to)).ok()) co_return false;
+    std::string text(3'000, ' ');
+    std::string echoed = text;
+    for (char& each : text) each = first++;
+    auto [written, read] = co_await when_all(write_all(socket, text), read_exactly(socket, echoed));
+    co_return written.ok() && read.ok() && text == echoed;
+}
+
+task<bool> hear_oneself(udp::socket& socket) {
+    std::array<char, 8> buffer;
+    auto [heard, sent] =
+        co_await when_all(socket.receive(buffer), socket.send_to("hello", socket.local_endpoint()));
+    co_return heard.ok() && heard.data == 5 && sent.ok();
+}
+
+task<std::size_t> count_good(std::size_t rounds, auto attempt) {
+    std::size_t good = 0;
+    for (std::size_t i = 0; i < rounds; ++i) good += co_await attempt(i);
+    co_return good;
+}
+
+}  // namespace
+
+TEST_CASE("moving at any moment loses no byte, no datagram, no connection and no cancellation") {
+    if (!can_settle()) return;
+    for (const unsigned entries : {1u, io_uring_reactor::default_entries}) {
+        int moves = 0;
+        io_context ctx(std::make_unique<restless_reactor>(entries, moves));
+        const std::size_t rounds = scaled(200);
+        ctx.block_on([](io_context& c, std::size_t times) -> task<> {
+            tcp::acceptor acceptor(c);
+            acceptor.listen(any_port()).value();
+            udp::socket datagrams = bound(c);
+            task_group servers;
+            auto accepting = c.spawn(accept_all(acceptor, servers));
+            std::vector<task<std::size_t>> works;
+            for (int i = 0; i < 8; ++i)
+                works.push_back(count_good(times, [&](std::size_t round) {
+                    return talk(c, acceptor.local_endpoint(), static_cast<char>(round));
+                }));
+            works.push_back(
+                count_good(times, [&](std::size_t) { return hear_oneself(datagrams); }));
+            const auto good = co_await with_timeout(when_all(std::move(works)), 60s);
+            for (const std::size_t each : good.value()) CHECK(each == times);
+            acceptor.close();
+            co_await accepting;
+            (co_await servers.join()).value();
+        }(ctx, rounds));
+        CHECK(moves > 100);
+    }
 }
 
 // Machines that forbid it -------------------------------------------------------------------------

@@ -19,6 +19,8 @@ public:
         std::vector<std::chrono::nanoseconds> waits;  // how long each `wait` was asked to take
         std::atomic<bool> waiting{false};             // the loop is in a wait that may block
         std::atomic<int> wakes{0};
+        int settled = 0;
+        int unsettled = 0;  // after it was settled
         int fail_with = 0;  // the error number of the next wait
         bool keep_waits = true;
     };
@@ -49,6 +51,16 @@ public:
     void wake() noexcept override {
         ++log_->wakes;
         inner_->wake();
+    }
+
+    bool settle(curfew::completions& done) noexcept override {
+        const bool settled = inner_->settle(done);
+        log_->settled += settled;
+        return settled;
+    }
+    void unsettle(curfew::completions& done) noexcept override {
+        log_->unsettled = log_->settled;
+        inner_->unsettle(done);
     }
 
 private:

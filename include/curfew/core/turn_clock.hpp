@@ -46,6 +46,9 @@ public:
         return last_ = now;
     }
 
+    /// Waits and resumed coroutines, ever.
+    std::uint64_t steps() const noexcept { return steps_; }
+
     /// The loop has looked at the system, and perhaps waited.
     void waited() noexcept { ++steps_; }
 

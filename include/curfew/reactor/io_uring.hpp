@@ -22,17 +22,21 @@ namespace curfew {
 /// names the operation (IORING_OP_ASYNC_CANCEL). Whatever comes of it is told by the operation's
 /// own completion: a transfer that was done, or a connection that was accepted, is delivered.
 ///
-/// The ring is bound to no thread (no IORING_SETUP_SINGLE_ISSUER), as a context may run in one
-/// after the other, and end in a third. When a thread ends, the kernel cancels what it has
-/// submitted; that is submitted again. The kernel completes requests in the thread that submitted
-/// them: other calls that block there may be interrupted for it (EINTR), as by a signal handler.
+/// A context may run in one thread after the other, and end in a third, so the ring is bound to
+/// none. When a thread ends, the kernel cancels what it has submitted; that is submitted again. The
+/// kernel completes requests in the thread that submitted them: other calls that block there may be
+/// interrupted for it (EINTR), as by a signal handler. While the loop is settled in a thread (see
+/// `reactor::settle`) there is another ring, of that thread's own, which costs less and interrupts
+/// nothing (Linux 6.1). Requests move from ring to ring by cancelling them in one, and submitting
+/// to the other what has not come to its end by that.
 class io_uring_reactor final : public reactor {
 public:
     static constexpr unsigned default_entries = 256;
 
     /// `entries`: how many operations are submitted in one system call at the most.
     explicit io_uring_reactor(unsigned entries = default_entries) noexcept
-        : ring_(entries), error_(ring_.error() ? ring_.error() : waker_.error()) {}
+        : entries_(entries), ring_(entries, detail::ring::users::any_thread),
+          error_(ring_.error() ? ring_.error() : waker_.error()) {}
 
     ~io_uring_reactor() override {
         for ([[maybe_unused]] const slot& each : slots_) CURFEW_ASSERT(!each.op);
@@ -97,6 +101,27 @@ public:
 
     void wake() noexcept override { waker_.signal(); }
 
+    bool settle(completions& done) noexcept override {
+        if (is_settled_ || !ring_.is_recent()) return true;
+        // What another thread has submitted comes back when that one enters the kernel: it is
+        // submitted here then, and the next attempt finds nothing but this thread's.
+        if (!take_back(done)) return false;
+        detail::ring own(entries_, detail::ring::users::one_thread);
+        if (own.error()) return true;
+        shared_ = std::exchange(ring_, std::move(own));
+        is_settled_ = true;
+        return true;
+    }
+
+    void unsettle(completions& done) noexcept override {
+        if (!is_settled_) return;
+        // Once: this thread has submitted all there is. More often only if completions find no
+        // room, or the kernel is short of memory.
+        while (!take_back(done)) {}
+        ring_ = std::exchange(shared_, {});
+        is_settled_ = false;
+    }
+
 private:
     static constexpr std::uint32_t none = ~std::uint32_t{0};
 
@@ -127,6 +152,7 @@ private:
 
     // What a completion belongs to: a generation, a slot, and whether it is of a cancellation.
     static constexpr std::uint64_t of_waker = ~std::uint64_t{0};
+    static constexpr std::uint64_t of_taking_back = of_waker - 1;
     static constexpr std::uint64_t of_cancel = std::uint64_t{1} << 63;
     static constexpr std::uint32_t generations = 1u << 31;
 
@@ -230,7 +256,7 @@ private:
     /// kernel takes with the next `enter`. If all entries are in use, or others wait for one, it is
     /// queued; so nothing is ever dropped, and all remains in order.
     void submit(std::uint32_t index) noexcept {
-        io_uring_sqe* const entry = first_ == none ? ring_.next_entry() : nullptr;
+        io_uring_sqe* const entry = first_ == none && !is_moving_ ? ring_.next_entry() : nullptr;
         if (entry)
             describe(index, *entry);
         else
@@ -259,6 +285,29 @@ private:
             }
         }
         return true;
+    }
+
+    /// Takes from the kernel what it has, the watch over the waker too: what is not complete is
+    /// queued. False: not yet all of it.
+    CURFEW_COLD bool take_back(completions& done) noexcept {
+        is_moving_ = true;
+        if (io_uring_sqe* const entry = ring_.next_entry()) {
+            entry->opcode = IORING_OP_ASYNC_CANCEL;
+            entry->fd = -1;
+            entry->msg_flags = detail::ring_cancel_all | detail::ring_cancel_any;
+            entry->user_data = of_taking_back;
+        }
+        ring_.enter(std::chrono::nanoseconds::zero());
+        deliver(done);
+        is_moving_ = false;
+        return !is_in_flight();
+    }
+
+    bool is_in_flight() const noexcept {
+        if (waker_is_watched_ || ring_.unsubmitted() != 0) return true;
+        for (const slot& each : slots_)
+            if (each.op && each.submitted) return true;
+        return false;
     }
 
     /// One entry stays for good and reports every signal; so nobody has to drain the waker.
@@ -408,10 +457,12 @@ private:
 
     CURFEW_COLD void deliver_rest(const io_uring_cqe& completion, completions& done) noexcept {
         if (completion.user_data == of_waker) {
-            // The thread that submitted it has ended, or completions had no room.
+            // The thread that submitted it has ended, completions had no room, or the ring is
+            // about to change.
             if (!(completion.flags & IORING_CQE_F_MORE)) waker_is_watched_ = false;
             return;
         }
+        if (completion.user_data == of_taking_back) return;
         const auto index = static_cast<std::uint32_t>(completion.user_data);
         const slot& about = slots_[index];
         if (completion.user_data & of_cancel) {
@@ -517,10 +568,14 @@ private:
                !platform::would_block(error);
     }
 
-    detail::ring ring_;
+    const unsigned entries_;
+    detail::ring ring_;    // that is in use
+    detail::ring shared_;  // the one of no thread, while settled
     platform::waker waker_;
     int error_;
     bool waker_is_watched_ = false;
+    bool is_settled_ = false;
+    bool is_moving_ = false;  // what comes back is not to be submitted to this ring
     std::vector<slot> slots_;
     envelope* envelopes_ = nullptr;  // those in no slot
     std::uint32_t free_ = none;      // the first free slot

@@ -14,34 +14,45 @@
 #include <sys/syscall.h>
 
 #include <atomic>
+#include <memory>
 #include <new>
+#include <utility>
 
 namespace curfew::detail {
 
-// What came with Linux 5.18 and 5.19, and may be missing in the headers a program is built with. A
-// kernel that accepts the set-up flags has the rest.
+// What came with Linux 5.18 to 6.1, and may be missing in the headers a program is built with. A
+// kernel that accepts the set-up flags of 5.19 has the rest.
 inline constexpr unsigned ring_submit_all = 1u << 7;            // IORING_SETUP_SUBMIT_ALL
 inline constexpr unsigned ring_coop_taskrun = 1u << 8;          // IORING_SETUP_COOP_TASKRUN
 inline constexpr unsigned ring_taskrun_flag = 1u << 9;          // IORING_SETUP_TASKRUN_FLAG
+inline constexpr unsigned ring_single_issuer = 1u << 12;        // IORING_SETUP_SINGLE_ISSUER
+inline constexpr unsigned ring_defer_taskrun = 1u << 13;        // IORING_SETUP_DEFER_TASKRUN
 inline constexpr unsigned ring_work_is_due = 1u << 2;           // IORING_SQ_TASKRUN
+inline constexpr unsigned ring_cancel_all = 1u << 0;            // IORING_ASYNC_CANCEL_ALL
+inline constexpr unsigned ring_cancel_any = 1u << 2;            // IORING_ASYNC_CANCEL_ANY
 inline constexpr std::uint16_t ring_poll_first = 1u << 0;       // IORING_RECVSEND_POLL_FIRST
 inline constexpr std::uint32_t ring_socket_nonempty = 1u << 2;  // IORING_CQE_F_SOCK_NONEMPTY
 
 class ring {
 public:
+    enum class users : std::uint8_t {
+        any_thread,  ///< one after the other
+        /// Only the one that makes it may `enter`. The kernel does the work for completions
+        /// when that does, and interrupts it for nothing (IORING_SETUP_DEFER_TASKRUN, 6.1).
+        one_thread,
+    };
+
+    /// None.
+    ring() = default;
+
     /// Room for `entries` submissions at a time, and for many more completions, since each of them
     /// that finds no room costs the kernel an allocation (it is not lost).
-    explicit ring(unsigned entries) noexcept { error_ = open(entries); }
+    ring(unsigned entries, users by) noexcept { error_ = open(entries, by); }
 
-    ring(const ring&) = delete;
-    ring& operator=(const ring&) = delete;
-
-    /// The kernel lets go of what is still in flight some time later: nothing may be.
-    ~ring() {
-        if (queues_.start) ::munmap(queues_.start, queues_.size);
-        if (entries_.start) ::munmap(entries_.start, entries_.size);
-        if (handle_ >= 0) platform::close(handle_);
-    }
+    // (When it ends, the kernel lets go of what is still in flight some time later: nothing may
+    // be.)
+    ring(ring&&) = default;
+    ring& operator=(ring&&) = default;
 
     /// Why it could not be made, or lacks what is needed (the system's error number); 0 if it was.
     int error() const noexcept { return error_; }
@@ -80,8 +91,8 @@ public:
             size = sizeof more;
         }
         const unsigned least = time.count() > 0 && !has_completions() ? 1 : 0;
-        const auto taken =
-            ::syscall(__NR_io_uring_enter, handle_, unsubmitted(), least, flags, argument, size);
+        const auto taken = ::syscall(__NR_io_uring_enter, handle_.value, unsubmitted(), least,
+                                     flags, argument, size);
         return taken < 0 ? errno : 0;
     }
 
@@ -106,10 +117,24 @@ public:
     }
 
 private:
-    struct mapping {
-        void* start = nullptr;
-        std::size_t size = 0;
+    struct descriptor {
+        int value = -1;
+        descriptor() = default;
+        descriptor(descriptor&& from) noexcept : value(std::exchange(from.value, -1)) {}
+        descriptor& operator=(descriptor&& from) noexcept {
+            std::swap(value, from.value);
+            return *this;
+        }
+        ~descriptor() {
+            if (value >= 0) platform::close(value);
+        }
     };
+
+    struct unmap {
+        std::size_t size;
+        void operator()(std::byte* start) const noexcept { ::munmap(start, size); }
+    };
+    using mapping = std::unique_ptr<std::byte, unmap>;
 
     static unsigned load(unsigned* shared) noexcept {
         return std::atomic_ref(*shared).load(std::memory_order_acquire);
@@ -120,11 +145,13 @@ private:
 
     bool has_completions() const noexcept { return head_ != load(completion_tail_); }
 
-    int open(unsigned entries) noexcept {
+    int open(unsigned entries, users by) noexcept {
+        const unsigned work =
+            by == users::one_thread ? ring_single_issuer | ring_defer_taskrun : ring_coop_taskrun;
         io_uring_params made{};
-        int error = set_up(entries, ring_submit_all | ring_coop_taskrun | ring_taskrun_flag, made);
+        int error = set_up(entries, ring_submit_all | ring_taskrun_flag | work, made);
         is_recent_ = error == 0;
-        if (error == EINVAL) error = set_up(entries, 0, made);
+        if (error == EINVAL && by == users::any_thread) error = set_up(entries, 0, made);
         if (error) return error;
         // The last of these came with Linux 5.13, as did polls that report more than once.
         constexpr unsigned needed = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP |
@@ -140,15 +167,16 @@ private:
         out = {};
         out.flags = IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE | flags;
         out.cq_entries = entries * 16;
-        handle_ = static_cast<int>(::syscall(__NR_io_uring_setup, entries, &out));
-        return handle_ < 0 ? errno : 0;
+        handle_.value = static_cast<int>(::syscall(__NR_io_uring_setup, entries, &out));
+        return handle_.value < 0 ? errno : 0;
     }
 
     int find_operations() noexcept {
         constexpr unsigned most = 64;
         alignas(io_uring_probe)
             std::byte block[sizeof(io_uring_probe) + most * sizeof(io_uring_probe_op)] = {};
-        if (::syscall(__NR_io_uring_register, handle_, IORING_REGISTER_PROBE, block, most) < 0)
+        if (::syscall(__NR_io_uring_register, handle_.value, IORING_REGISTER_PROBE, block, most) <
+            0)
             return errno;
         const auto& probe = *reinterpret_cast<const io_uring_probe*>(block);
         for (const unsigned each :
@@ -168,7 +196,7 @@ private:
                 map(entries_, made.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES))
             return error;
         const auto at = [&](unsigned offset) {
-            return reinterpret_cast<unsigned*>(static_cast<std::byte*>(queues_.start) + offset);
+            return reinterpret_cast<unsigned*>(queues_.get() + offset);
         };
         submission_head_ = at(made.sq_off.head);
         submission_tail_ = at(made.sq_off.tail);
@@ -177,7 +205,7 @@ private:
         completion_tail_ = at(made.cq_off.tail);
         mask_ = *at(made.sq_off.ring_mask);
         completion_mask_ = *at(made.cq_off.ring_mask);
-        submissions_ = static_cast<io_uring_sqe*>(entries_.start);
+        submissions_ = reinterpret_cast<io_uring_sqe*>(entries_.get());
         completions_ = reinterpret_cast<const io_uring_cqe*>(at(made.cq_off.cqes));
         for (unsigned i = 0; i < made.sq_entries; ++i) at(made.sq_off.array)[i] = i;
         return 0;
@@ -185,13 +213,13 @@ private:
 
     int map(mapping& into, std::size_t size, std::uint64_t offset) noexcept {
         void* const start = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
-                                   handle_, static_cast<off_t>(offset));
+                                   handle_.value, static_cast<off_t>(offset));
         if (start == MAP_FAILED) return errno;
-        into = {start, size};
+        into = mapping(static_cast<std::byte*>(start), unmap{size});
         return 0;
     }
 
-    int handle_ = -1;
+    descriptor handle_;
     int error_ = 0;
     bool is_recent_ = false;
     mapping queues_;

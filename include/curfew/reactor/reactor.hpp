@@ -60,6 +60,13 @@ public:
     /// Ends the current `wait`, or else the next one, at once. From any thread.
     virtual void wake() noexcept = 0;
 
+    /// The loop has run for a while in the thread that calls this, and goes on running there until
+    /// it calls `unsettle`: nothing but `wake` is called in another thread meanwhile. False:
+    /// that is no time to make use of it; the loop may ask again. Both may deliver what has
+    /// completed.
+    virtual bool settle(completions&) noexcept { return true; }
+    virtual void unsettle(completions&) noexcept {}
+
     /// What a socket with a new handle is `worth_trying`.
     std::uint8_t initially_worth_trying() const noexcept { return initially_worth_trying_; }
 
