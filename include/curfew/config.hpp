@@ -20,8 +20,8 @@
 #define CURFEW_SOURCE_LOCATIONS 1
 #endif
 
-// After how many steps (looks at the system, and coroutines resumed) a `run` without an end settles in
-// its thread: see reactor::settle. Must be the same in all of a program.
+// After how many steps (looks at the system, and coroutines resumed) a `run` without an end settles
+// in its thread: see reactor::settle. Must be the same in all of a program.
 #if !defined(CURFEW_SETTLE_AFTER)
 #define CURFEW_SETTLE_AFTER 10'000
 #endif

@@ -238,8 +238,9 @@ inline detail::loop& detail::loop_of(io_context& context) noexcept { return cont
 /// The context whose loop runs the caller. Outside a loop there is none, and asking for it is
 /// fatal.
 inline io_context& this_context() noexcept {
-    if (!detail::this_thread.running) detail::fatal("this_context() outside a running io_context");
-    return detail::this_thread.running->context();
+    detail::loop* const running = detail::this_thread().running;
+    if (!running) detail::fatal("this_context() outside a running io_context");
+    return running->context();
 }
 
 }  // namespace curfew

@@ -266,7 +266,7 @@ public:
     // Any thread -------------------------------------------------------------------------------
 
     void post(posted_function& function) noexcept {
-        if (this_thread.running == this) return ready_.push(function);
+        if (run_in_this_thread == &state_) return ready_.push(function);
         // Only who finds the inbox empty wakes the loop: whoever comes later knows that somebody
         // has, and that the loop, which empties the inbox only after waking up, has yet to look.
         std::uintptr_t before = inbox_.load(std::memory_order_relaxed);
@@ -295,8 +295,8 @@ public:
 
     /// False if it runs in another thread, as far as one look can tell.
     bool is_this_thread() const noexcept {
-        const thread_state* const where = thread_.load(std::memory_order_relaxed);
-        return !where || where == &this_thread;
+        const run_state* const where = thread_.load(std::memory_order_relaxed);
+        return !where || where == &outside_of_loops;
     }
 
     /// Fatal if it is used from another thread while it runs, in programs with assertions.
@@ -307,6 +307,9 @@ public:
     }
 
     // Turns ------------------------------------------------------------------------------------
+
+    /// See detail::share_is_used_up.
+    CURFEW_HOT bool share_is_used_up() noexcept { return detail::share_is_used_up(state_); }
 
     enum class extent : std::uint8_t { all, one };
 
@@ -321,7 +324,7 @@ public:
         const std::size_t batch = how_many == extent::one ? 1 : fair_batch;
         std::size_t total = 0;
         ticks until_deadline = look_closely(true);
-        this_thread.on_trampoline = true;
+        state_.on_trampoline = true;
         const bool stopped = stopping();
         note_ready();
         while (!stopped && !enough()) {
@@ -352,7 +355,7 @@ public:
         const running_guard guard(*this);
         bury();
         if (stopping()) return 0;
-        this_thread.on_trampoline = true;
+        state_.on_trampoline = true;
         bool more = look_at_once();
         do_chores();
         std::size_t total = resume_ready(all_of_them, end);
@@ -390,16 +393,19 @@ private:
     class running_guard {
     public:
         explicit running_guard(loop& self) noexcept
-            : self_(self), outer_(this_thread), frames_(self.frames_) {
+            : self_(self), outer_(run_in_this_thread), outer_state_(self.state_),
+              frames_(self.frames_) {
             self.check_thread();
             outer_thread_ = self.thread_.load(std::memory_order_relaxed);
-            self.thread_.store(&this_thread, std::memory_order_relaxed);
-            this_thread = {&self, &self.outside_, &self.outside_, nullptr, false, fair_share, 0, 0};
+            self.thread_.store(&outside_of_loops, std::memory_order_relaxed);
+            run_in_this_thread = &self.state_;
+            self.state_ = {&self, &self.outside_, &self.outside_, nullptr, false, fair_share, 0, 0};
             self.clock_.waited();
         }
         ~running_guard() {
             self_.date_fresh();  // limits count from now, not from the next run
-            this_thread = outer_;
+            self_.state_ = outer_state_;
+            run_in_this_thread = outer_;
             self_.thread_.store(outer_thread_, std::memory_order_relaxed);
         }
         running_guard(const running_guard&) = delete;
@@ -407,8 +413,9 @@ private:
 
     private:
         loop& self_;
-        thread_state outer_;
-        const thread_state* outer_thread_;
+        run_state* outer_;
+        run_state outer_state_;  // of a run of the same loop, within which this one is
+        const run_state* outer_thread_;
         frame_resource_scope frames_;
     };
 
@@ -508,7 +515,7 @@ private:
 
     /// Resumes what is ready: at most `most`, and after a stop or `end` no more.
     CURFEW_HOT std::size_t resume_ready(std::size_t most, ticks end) {
-        thread_state& state = this_thread;
+        run_state& state = state_;
         std::size_t count = 0;
         if (end != endless && ticks_now() >= end) return 0;
         // With a budget what completes at once is counted by the clock too: see share_is_used_up.
@@ -534,12 +541,11 @@ private:
         return count;
     }
 
-    static void call(posted_function& function) {
-        thread_state& state = this_thread;
-        state.current = state.outside;
-        state.on_trampoline = false;  // it may resume coroutines itself
+    void call(posted_function& function) {
+        state_.current = state_.outside;
+        state_.on_trampoline = false;  // it may resume coroutines itself
         function.run(function, true);
-        state.on_trampoline = true;
+        state_.on_trampoline = true;
     }
 
     /// Carries out the policies of expired limits: after what has completed has been resumed, and
@@ -791,31 +797,34 @@ private:
         if (!retired_) unusual_ &= ~has_retired;
     }
 
+    // What each turn needs stands together.
     io_context& context_;
     frame_resource* frames_ = nullptr;  // null: the thread's own
     std::unique_ptr<reactor> reactor_;
     ready_queue ready_;
-    ready_queue deferred_;
-    ready_queue next_tick_;
     completions done_;
     unsigned unusual_ = has_no_tasks;  // all that a turn need not look at while it is 0
     bool closing_ = false;
     bool destroying_ = false;
-    std::size_t live_ = 0;  // spawned tasks that have not ended
+    /// What was posted, the newest first, and the `stop_bit`: all that comes from other threads, so
+    /// that a turn looks at one word for it.
+    std::atomic<std::uintptr_t> inbox_{0};
+    run_state state_;
     ready_queue ended_;
     turn_clock clock_;
-    deadlines deadlines_;
     std::uint64_t settles_at_ = never;  // steps of the clock
+
+    ready_queue deferred_;
+    ready_queue next_tick_;
     ready_queue failures_;
+    std::size_t live_ = 0;  // spawned tasks that have not ended
     socket_state* sockets_ = nullptr;
     socket_state* retired_ = nullptr;  // sockets gone while the system still worked on them
     socket_state* haunted_ = nullptr;  // and those of which it may have events until the end
     fiber outside_;                    // of coroutines that are not tasks, and the root of the tree
     nursery tasks_;                    // what was spawned on its own
-    std::atomic<const thread_state*> thread_{nullptr};  // in which it runs
-    /// What was posted, the newest first, and the `stop_bit`: all that comes from other threads, so
-    /// that a turn looks at one word for it.
-    std::atomic<std::uintptr_t> inbox_{0};
+    std::atomic<const run_state*> thread_{nullptr};  // stands for the one in which it runs
+    deadlines deadlines_;                            // large; what it needs often comes first
 };
 
 inline reactor& reactor_of(const socket_state& socket) noexcept { return socket.loop->system(); }

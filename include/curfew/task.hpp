@@ -107,7 +107,7 @@ struct task_access {
 
 /// The fiber of coroutines that are not the library's tasks; nobody cancels it.
 inline fiber& outside_fiber() noexcept {
-    if (this_thread.outside) return *this_thread.outside;
+    if (fiber* const outside = this_thread().outside) return *outside;
     return of_this_thread<fiber>();
 }
 

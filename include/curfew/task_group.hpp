@@ -58,7 +58,7 @@ public:
         loop_.check_thread();
         holds_tasks = true;
         gone = &note_gone;
-        const detail::thread_state& state = detail::this_thread;
+        const detail::run_state& state = detail::this_thread();
         attach(*(state.running == &loop_ ? state.current : &loop_.outside())->scope);
     }
 

@@ -114,8 +114,8 @@ TEST_CASE("a coroutine of another type, begun outside any loop, gets a task's va
     int result = 0;
     [](int& to) -> detached { to = co_await one() + co_await depth(3); }(result);
     CHECK(result == 4);
-    CHECK_FALSE(this_thread.on_trampoline);
-    CHECK(this_thread.next == nullptr);
+    CHECK_FALSE(this_thread().on_trampoline);
+    CHECK(this_thread().next == nullptr);
 }
 
 namespace {
@@ -139,7 +139,7 @@ TEST_CASE("resumed from outside, a task passes control on to who awaits it") {
     CHECK(log.empty());
     event.set();
     CHECK(log == events{1, 2});
-    CHECK_FALSE(this_thread.on_trampoline);
+    CHECK_FALSE(this_thread().on_trampoline);
 }
 
 TEST_CASE("several tasks resumed in a row from outside all get to their end") {
@@ -172,8 +172,8 @@ TEST_CASE("several tasks resumed in a row by a task all get to their end, and so
     CHECK(place(100) < place(101));
     CHECK(place(101) < place(102));
     CHECK(place(5) < place(100));  // set() had resumed them all when it returned
-    CHECK_FALSE(this_thread.on_trampoline);
-    CHECK(this_thread.next == nullptr);
+    CHECK_FALSE(this_thread().on_trampoline);
+    CHECK(this_thread().next == nullptr);
 }
 
 TEST_CASE("a task that resumes another one in its last step lets both end") {
@@ -268,11 +268,11 @@ TEST_CASE("after an exception that left a coroutine of another type, control pas
     }(place);
     CHECK_THROWS_AS(curfew::detail::run_coroutine(place), int);
     place.destroy();  // what throws stays suspended at its end
-    CHECK_FALSE(this_thread.on_trampoline);
+    CHECK_FALSE(this_thread().on_trampoline);
 
     events log;
     await_and_log([]() -> task<> { co_return; }(), log, 2);
     CHECK(log == events{2});
-    this_thread = {};
+    this_thread() = {};
 }
 #endif

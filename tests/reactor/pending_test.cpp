@@ -35,6 +35,13 @@ bool becomes_readable(const tcp::socket& socket) {
     return native::readable(descriptor_of(socket.native_handle()), 10'000);
 }
 
+/// Whether operations complete while the loop does not look, so that they may win against what it
+/// asks for next. (When it has settled io_uring does nothing then.)
+bool completes_meanwhile(reactor_kind kind) {
+    return kind == reactor_kind::iocp ||
+           (kind == reactor_kind::io_uring && CURFEW_SETTLE_AFTER > 0);
+}
+
 }  // namespace
 
 // Cancellation ------------------------------------------------------------------------------------
@@ -106,7 +113,7 @@ REACTOR_TEST("a cancellation that comes too late never ends the operation that c
             REQUIRE(next.ok());
             REQUIRE(next.data == 1);
         }
-        if (is_proactor(kind)) CHECK(completed > 0);  // or it has shown nothing
+        if (completes_meanwhile(kind)) CHECK(completed > 0);  // or it has shown nothing
     });
 }
 
@@ -179,7 +186,7 @@ REACTOR_TEST("an accept that wins against its cancellation delivers the connecti
             std::array<char, 4> buffer;
             REQUIRE((co_await with_timeout(accepted.read_some(buffer), 5s)).value() == 2);
         }
-        if (is_proactor(kind)) CHECK(won > 0);
+        if (completes_meanwhile(kind)) CHECK(won > 0);
     });
 }
 

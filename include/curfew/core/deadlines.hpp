@@ -113,8 +113,8 @@ private:
 
     timer_node* fresh_ = nullptr;
     ticks bound_ = endless;
-    generation young_[generations];
     generation* oldest_ = young_;  // the next place in the ring
+    generation young_[generations];
     timer_wheel wheel_;
 };
 

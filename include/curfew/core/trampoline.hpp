@@ -19,9 +19,9 @@ namespace curfew::detail {
 
 class loop;
 
-/// What a thread is doing.
-struct thread_state {
-    loop* running = nullptr;       // the loop that runs in this thread
+/// What a loop is doing, or a thread outside of any.
+struct run_state {
+    loop* running = nullptr;       // that loop
     fiber* outside = nullptr;      // that loop's fiber for coroutines that are not the library's
     fiber* current = nullptr;      // the fiber that runs
     std::coroutine_handle<> next;  // who goes on when the current coroutine has returned
@@ -31,10 +31,17 @@ struct thread_state {
     ticks end = 0;
 };
 
-inline thread_local constinit thread_state this_thread{};
+inline thread_local constinit run_state outside_of_loops{};
+/// That of the loop that runs in this thread, which keeps it with all else that it needs at hand.
+/// Null outside of any.
+inline thread_local constinit run_state* run_in_this_thread = nullptr;
+
+inline run_state& this_thread() noexcept {
+    return run_in_this_thread ? *run_in_this_thread : outside_of_loops;
+}
 
 /// With a budget of time the clock is asked each time.
-CURFEW_COLD inline bool budget_is_used_up(thread_state& state) noexcept {
+CURFEW_COLD inline bool budget_is_used_up(run_state& state) noexcept {
     state.share = 1;  // the next one is asked about, too
     if (state.reserve == 0 || ticks_now() >= state.end) return true;
     --state.reserve;
@@ -43,14 +50,13 @@ CURFEW_COLD inline bool budget_is_used_up(thread_state& state) noexcept {
 
 /// Called for each operation that completes without suspending. True: the coroutine has had its
 /// share of the turn and must give way, so that a socket that is always ready starves nobody.
-CURFEW_HOT inline bool share_is_used_up() noexcept {
-    thread_state& state = this_thread;
+CURFEW_HOT inline bool share_is_used_up(run_state& state = this_thread()) noexcept {
     return --state.share == 0 && budget_is_used_up(state);
 }
 
 /// Resumes a coroutine, and then whoever it passes control on to. `state` is this thread's, and its
 /// `on_trampoline` is set.
-inline void run_chain(thread_state& state, std::coroutine_handle<> coroutine) {
+inline void run_chain(run_state& state, std::coroutine_handle<> coroutine) {
     coroutine.resume();
     if (state.next) [[unlikely]]
         do std::exchange(state.next, nullptr).resume();
@@ -60,10 +66,10 @@ inline void run_chain(thread_state& state, std::coroutine_handle<> coroutine) {
 /// The same from anywhere, without disturbing a chain that is under way.
 inline void run_coroutine(std::coroutine_handle<> coroutine) {
     struct restorer {
-        thread_state& state;
-        thread_state outer;
+        run_state& state;
+        run_state outer;
         ~restorer() { state = outer; }  // also when a coroutine of another library throws
-    } const inner{this_thread, this_thread};
+    } const inner{this_thread(), this_thread()};
     inner.state.next = nullptr;
     inner.state.on_trampoline = true;
     run_chain(inner.state, coroutine);
@@ -74,8 +80,9 @@ inline void run_coroutine(std::coroutine_handle<> coroutine) {
 /// Code that is not the library's may resume several coroutines in a row from within a coroutine:
 /// when the place is taken, or nobody looks at it, the coroutine is run right here.
 inline void transfer_to(std::coroutine_handle<> coroutine) {
-    if (this_thread.on_trampoline && !this_thread.next)
-        this_thread.next = coroutine;
+    run_state& state = this_thread();
+    if (state.on_trampoline && !state.next)
+        state.next = coroutine;
     else
         run_coroutine(coroutine);
 }

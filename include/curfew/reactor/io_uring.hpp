@@ -39,7 +39,10 @@ public:
           error_(ring_.error() ? ring_.error() : waker_.error()) {}
 
     ~io_uring_reactor() override {
-        for ([[maybe_unused]] const slot& each : slots_) CURFEW_ASSERT(!each.op);
+        for (const slot& each : slots_) {
+            CURFEW_ASSERT(!each.op);
+            delete each.letter;  // of one that was still queued
+        }
         while (envelopes_) delete std::exchange(envelopes_, envelopes_->next);
     }
 
