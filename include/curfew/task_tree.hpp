@@ -4,11 +4,11 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <iterator>
-#include <map>
 #include <optional>
-#include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -69,17 +69,54 @@ public:
         loop_.for_each_limit([&](timer_node& node) {
             limit_report report;
             node.expired(node, &report);
-            if (report.target) operation_limits_.emplace(report.target, &node);
+            if (report.target) notes_.push_back({address_of(report.target), &node});
         });
         loop_.for_each_ready([&](const ready_node& node) {
-            if (node.owner) ready_.insert(node.owner);
+            if (node.owner) notes_.push_back({address_of(node.owner), nullptr});
         });
+        std::qsort(notes_.data(), notes_.size(), sizeof(note), &note::compare);
         now_ = loop_.now();
     }
 
     std::vector<Task> all() const { return within(loop_.outside().root); }
 
 private:
+    /// What has been found out about an object: that a fiber is ready, or of a bare operation that
+    /// it has this limit. (A sorted list of them, and not a map, for the sake of all who include
+    /// this and never ask: the standard's maps would be a twentieth of all they have to compile.)
+    struct note {
+        std::uintptr_t about;
+        const timer_node* limit;  // null: it is ready
+
+        static int compare(const void* left, const void* right) noexcept {
+            const auto& a = *static_cast<const note*>(left);
+            const auto& b = *static_cast<const note*>(right);
+            if (a.about != b.about) return a.about < b.about ? -1 : 1;
+            const ticks first = a.limit ? a.limit->deadline : 0;
+            const ticks second = b.limit ? b.limit->deadline : 0;
+            return (first > second) - (first < second);
+        }
+    };
+
+    static std::uintptr_t address_of(const void* object) noexcept {
+        return reinterpret_cast<std::uintptr_t>(object);
+    }
+
+    std::span<const note> notes_about(const void* object) const {
+        const std::uintptr_t address = address_of(object);
+        std::size_t from = 0;
+        for (std::size_t end = notes_.size(); from < end;) {
+            const std::size_t middle = from + (end - from) / 2;
+            if (notes_[middle].about < address)
+                from = middle + 1;
+            else
+                end = middle;
+        }
+        std::size_t to = from;
+        while (to < notes_.size() && notes_[to].about == address) ++to;
+        return std::span(notes_).subspan(from, to - from);
+    }
+
     /// The fibers in the nurseries of a scope, as they were added.
     std::vector<Task> within(const cancel_scope& scope) const {
         std::vector<Task> found;  // the newest first
@@ -92,7 +129,7 @@ private:
     Task look_at(const fiber& self) const {
         Task info;
         info.cancelled = self.cancelled();
-        if (ready_.contains(&self))
+        if (!notes_about(&self).empty())
             info.state = self.waiting ? Task::condition::ready : Task::condition::starting;
         else if (!self.waiting)
             info.state = Task::condition::running;
@@ -120,8 +157,7 @@ private:
         else if (report.socket && report.socket->is_open())
             info.peer = peer_of(*report.socket);
         if (report.until != endless) info.sleep_left = left_until(report.until, report.now);
-        const auto [first, last] = operation_limits_.equal_range(&waiting);
-        for (auto each = first; each != last; ++each) add(*each->second, info);
+        for (const note& each : notes_about(&waiting)) add(*each.limit, info);
     }
 
     static ip::endpoint peer_of(const socket_state& socket) {
@@ -176,8 +212,7 @@ private:
 
     loop& loop_;
     ticks now_ = 0;
-    std::multimap<const void*, const timer_node*> operation_limits_;  // of bare operations
-    std::set<const fiber*> ready_;
+    std::vector<note> notes_;  // sorted
 };
 
 // As text -----------------------------------------------------------------------------------------
