@@ -119,11 +119,23 @@ REACTOR_TEST("only a run that is to last settles in its thread, and it moves out
     own.ctx.run();
     CHECK(own.log->settled == 1);
     CHECK(own.log->unsettled == 1);
+    // One within the other: it is the outermost that moves out.
+    last(false);
+    own.ctx.post([&] {
+        last(false);
+        own.ctx.run();
+        CHECK(own.log->settled == 2);
+        own.ctx.run_one();
+        CHECK(own.log->unsettled == 1);
+    });
+    own.ctx.run();
+    CHECK(own.log->settled == 2);
+    CHECK(own.log->unsettled == 2);
 #if CURFEW_EXCEPTIONS
     last(true);
     CHECK_THROWS_AS(own.ctx.run(), std::system_error);
-    CHECK(own.log->settled == 2);
-    CHECK(own.log->unsettled == 2);
+    CHECK(own.log->settled == 3);
+    CHECK(own.log->unsettled == 3);
 #endif
 }
 

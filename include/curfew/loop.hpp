@@ -69,10 +69,7 @@ public:
             reactor_->close(*each, close_mode::graceful, done_);
         for (socket_state* each = sockets_; each; each = each->next)
             while (each->reader || each->writer) reap(platform::forever);
-        while (retired_) {
-            reap(platform::forever);
-            sweep_retired();
-        }
+        for (sweep_retired(); retired_; sweep_retired()) reap(platform::forever);
         // Destructors in a frame may give back a permit, set an event or cancel: nobody waits any
         // more who would be queued by that, and destroyed with the same frame.
         for (nursery* each = outside_.root.nurseries; each; each = each->next)
@@ -266,7 +263,7 @@ public:
     // Any thread -------------------------------------------------------------------------------
 
     void post(posted_function& function) noexcept {
-        if (run_in_this_thread == &state_) return ready_.push(function);
+        if (current_run == &state_) return ready_.push(function);
         // Only who finds the inbox empty wakes the loop: whoever comes later knows that somebody
         // has, and that the loop, which empties the inbox only after waking up, has yet to look.
         std::uintptr_t before = inbox_.load(std::memory_order_relaxed);
@@ -393,19 +390,18 @@ private:
     class running_guard {
     public:
         explicit running_guard(loop& self) noexcept
-            : self_(self), outer_(run_in_this_thread), outer_state_(self.state_),
-              frames_(self.frames_) {
+            : self_(self), outer_(current_run), outer_state_(self.state_), frames_(self.frames_) {
             self.check_thread();
             outer_thread_ = self.thread_.load(std::memory_order_relaxed);
             self.thread_.store(&outside_of_loops, std::memory_order_relaxed);
-            run_in_this_thread = &self.state_;
+            current_run = &self.state_;
             self.state_ = {&self, &self.outside_, &self.outside_, nullptr, false, fair_share, 0, 0};
             self.clock_.waited();
         }
         ~running_guard() {
             self_.date_fresh();  // limits count from now, not from the next run
             self_.state_ = outer_state_;
-            run_in_this_thread = outer_;
+            current_run = outer_;
             self_.thread_.store(outer_thread_, std::memory_order_relaxed);
         }
         running_guard(const running_guard&) = delete;
@@ -419,28 +415,35 @@ private:
         frame_resource_scope frames_;
     };
 
-    /// While it lives the loop may settle in its thread, if it is a run that is to last, and has
-    /// lasted a while. Moving in and out again takes about a microsecond for each operation
-    /// that is pending.
+    /// While it lives the loop may settle in its thread, if it is a run that is to last (the
+    /// outermost of such, should one be within the other), and has lasted a while.
     class resident {
     public:
-        resident(loop& self, bool lasting) noexcept : self_(self) {
-            if (lasting) self.settles_at_ = self.clock_.steps() + CURFEW_SETTLE_AFTER;
+        resident(loop& self, bool lasting) noexcept
+            : self_(lasting && !self.has_resident_ ? &self : nullptr) {
+            if (!self_) return;
+            constexpr std::uint64_t wait = CURFEW_SETTLE_AFTER;
+            const std::uint64_t now = self.clock_.steps();
+            self.settles_at_ = wait < never - now ? now + wait : never;
+            self.has_resident_ = true;
         }
         ~resident() {
-            self_.settles_at_ = never;
-            self_.reactor_->unsettle(self_.done_);
+            if (!self_) return;
+            self_->has_resident_ = false;
+            self_->settles_at_ = never;
+            self_->reactor_->unsettle(self_->done_);
         }
         resident(const resident&) = delete;
         resident& operator=(const resident&) = delete;
 
     private:
-        loop& self_;
+        loop* self_;
     };
 
+    /// An attempt costs about a microsecond for each operation that is pending, so if the reactor
+    /// cannot do it now, the next one is made when twice as many steps are done.
     CURFEW_COLD void settle() noexcept {
-        constexpr std::uint64_t a_little = 1'000;
-        settles_at_ = reactor_->settle(done_) ? never : clock_.steps() + a_little;
+        settles_at_ = reactor_->settle(done_) ? never : 2 * clock_.steps();
         note_ready();
     }
 
@@ -806,6 +809,7 @@ private:
     unsigned unusual_ = has_no_tasks;  // all that a turn need not look at while it is 0
     bool closing_ = false;
     bool destroying_ = false;
+    bool has_resident_ = false;  // a run that is to last
     /// What was posted, the newest first, and the `stop_bit`: all that comes from other threads, so
     /// that a turn looks at one word for it.
     std::atomic<std::uintptr_t> inbox_{0};

@@ -50,8 +50,10 @@ struct task_info {
                         ///< it is the local one
     std::chrono::nanoseconds waiting{0};  ///< for how long, about: see io_context::tasks
     std::optional<std::chrono::nanoseconds> sleep_left;  ///< of a sleep
-    std::vector<limit_info> limits;   ///< over what it waits for, the innermost first; those of the
-                                      ///< tasks around it, which hold for it too, are with them
+    std::vector<limit_info> limits;  ///< over what it waits for: those of the operation itself, the
+                                     ///< earliest first, then of what is around it, from within;
+                                     ///< those of the tasks around it, which hold for it too, are
+                                     ///< with them
     std::vector<source_place> stack;  ///< where it waits, the innermost coroutine first
     bool cancelled = false;
     std::vector<task_info> children;  ///< its branches, and the children of its groups, the oldest
@@ -74,7 +76,8 @@ public:
         loop_.for_each_ready([&](const ready_node& node) {
             if (node.owner) notes_.push_back({address_of(node.owner), nullptr});
         });
-        std::qsort(notes_.data(), notes_.size(), sizeof(note), &note::compare);
+        if (!notes_.empty())
+            std::qsort(&notes_.front(), notes_.size(), sizeof(note), &note::compare);
         now_ = loop_.now();
     }
 

@@ -55,15 +55,18 @@ task<> settle() {
     for (int i = 0; i < CURFEW_SETTLE_AFTER + 2'000; ++i) co_await yield();
 }
 
-/// How many rings this process has.
-int rings() {
-    int count = 0;
+std::vector<int> descriptors_of_rings() {
+    std::vector<int> found;
     for (const auto& each : std::filesystem::directory_iterator("/proc/self/fd")) {
         std::error_code gone;  // the descriptor that the directory is read through
-        count += std::filesystem::read_symlink(each, gone) == "anon_inode:[io_uring]";
+        if (std::filesystem::read_symlink(each, gone) == "anon_inode:[io_uring]")
+            found.push_back(std::stoi(each.path().filename()));
     }
-    return count;
+    return found;
 }
+
+/// How many rings this process has.
+int rings() { return static_cast<int>(descriptors_of_rings().size()); }
 
 /// Settles and moves out all the time, between any two turns.
 class restless_reactor final : public reactor {
@@ -313,6 +316,53 @@ TEST_CASE("a loop that has settled interrupts nothing that blocks in its thread"
         CHECK((co_await with_timeout(std::move(reading), 5s)).value() == 1);
     }(ctx));
 }
+
+TEST_CASE("far more can move than the queues have room for") {
+    if (!can_settle()) return;
+    constexpr std::size_t many = 500;
+    io_context ctx(small_ring(4));  // which has room for 64 completions
+    const int before = rings();
+    std::size_t received = 0;
+    std::vector<udp::socket> sockets;
+    for (std::size_t i = 0; i < many; ++i) sockets.push_back(bound(ctx));
+    for (auto& each : sockets)
+        ctx.spawn([](udp::socket& from, std::size_t& count) -> task<> {
+            std::array<char, 4> buffer;
+            count += (co_await from.receive(buffer)).ok();
+        }(each, received));
+    ctx.run_for(1ms);  // the kernel has them
+    int settled = 0;
+    ctx.block_on([](int& count) -> task<> {
+        co_await settle();
+        count = rings();
+    }(settled));
+    CHECK(settled == before + 1);
+    CHECK(rings() == before);
+    ctx.spawn([](std::vector<udp::socket>& all) -> task<> {
+        for (auto& each : all) (co_await each.send_to("x", each.local_endpoint())).value();
+    }(sockets));
+    ctx.run();
+    CHECK(received == many);
+}
+
+#if CURFEW_EXCEPTIONS
+TEST_CASE("a loop whose own ring works no more says so, and ends") {
+    if (!can_settle()) return;
+    io_context ctx(reactor_kind::io_uring);
+    std::vector<int> shared = descriptors_of_rings();
+    ctx.spawn([](std::vector<int>& others) -> task<> {
+        co_await settle();
+        for (const int each : descriptors_of_rings()) {
+            if (std::find(others.begin(), others.end(), each) != others.end()) continue;
+            const int nothing = ::open("/dev/null", O_RDWR);
+            CHECK(::dup2(nothing, each) == each);
+            ::close(nothing);
+        }
+        (void)co_await sleep_for(1ms);
+    }(shared));
+    CHECK_THROWS_AS(ctx.run(), std::system_error);
+}
+#endif
 
 TEST_CASE("a loop that has settled moves on to other threads with what is pending") {
     io_context ctx(reactor_kind::io_uring);

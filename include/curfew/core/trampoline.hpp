@@ -34,10 +34,10 @@ struct run_state {
 inline thread_local constinit run_state outside_of_loops{};
 /// That of the loop that runs in this thread, which keeps it with all else that it needs at hand.
 /// Null outside of any.
-inline thread_local constinit run_state* run_in_this_thread = nullptr;
+inline thread_local constinit run_state* current_run = nullptr;
 
 inline run_state& this_thread() noexcept {
-    return run_in_this_thread ? *run_in_this_thread : outside_of_loops;
+    return current_run ? *current_run : outside_of_loops;
 }
 
 /// With a budget of time the clock is asked each time.

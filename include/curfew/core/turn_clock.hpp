@@ -46,7 +46,7 @@ public:
         return last_ = now;
     }
 
-    /// Waits and resumed coroutines, ever.
+    /// Waits, and coroutines and functions resumed in runs, ever.
     std::uint64_t steps() const noexcept { return steps_; }
 
     /// The loop has looked at the system, and perhaps waited.

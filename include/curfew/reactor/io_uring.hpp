@@ -26,9 +26,9 @@ namespace curfew {
 /// none. When a thread ends, the kernel cancels what it has submitted; that is submitted again. The
 /// kernel completes requests in the thread that submitted them: other calls that block there may be
 /// interrupted for it (EINTR), as by a signal handler. While the loop is settled in a thread (see
-/// `reactor::settle`) there is another ring, of that thread's own, which costs less and interrupts
-/// nothing (Linux 6.1). Requests move from ring to ring by cancelling them in one, and submitting
-/// to the other what has not come to its end by that.
+/// `reactor::settle`) there is another ring, of that thread's own, which interrupts nothing (Linux
+/// 6.1). Requests move from ring to ring by cancelling them in one, and submitting to the other
+/// what has not come to its end by that.
 class io_uring_reactor final : public reactor {
 public:
     static constexpr unsigned default_entries = 256;
@@ -75,8 +75,9 @@ public:
 
     /// The kernel's requests hold on to the socket, which would keep the peer from noticing, and a
     /// port busy: so they are cancelled and reaped first. (Should one be busy in a thread of the
-    /// kernel's it is reaped later, and the socket ends with it.) The descriptor's number may be
-    /// reused at once: requests look at it only when the kernel takes them.
+    /// kernel's, or much else be due in a ring of this thread's own, it is reaped later, and the
+    /// socket ends with it.) The descriptor's number may be reused at once: requests look at it
+    /// only when the kernel takes them.
     void close(socket_state& socket, close_mode how, completions& done) noexcept override {
         const platform::socket_handle handle = socket.handle;
         if (how == close_mode::abortive && socket.is_open()) platform::reset_on_close(handle);
@@ -106,11 +107,11 @@ public:
 
     bool settle(completions& done) noexcept override {
         if (is_settled_ || !ring_.is_recent()) return true;
+        detail::ring own(entries_, detail::ring::users::one_thread);
+        if (own.error()) return true;  // an older kernel, or no descriptor to be had
         // What another thread has submitted comes back when that one enters the kernel: it is
         // submitted here then, and the next attempt finds nothing but this thread's.
         if (!take_back(done)) return false;
-        detail::ring own(entries_, detail::ring::users::one_thread);
-        if (own.error()) return true;
         shared_ = std::exchange(ring_, std::move(own));
         is_settled_ = true;
         return true;
@@ -118,9 +119,10 @@ public:
 
     void unsettle(completions& done) noexcept override {
         if (!is_settled_) return;
-        // Once: this thread has submitted all there is. More often only if completions find no
-        // room, or the kernel is short of memory.
-        while (!take_back(done)) {}
+        // This thread has submitted all there is, so it all comes, unless the kernel is short of
+        // memory. From a ring that works no more nothing comes: the next `wait` will say so.
+        while (!take_back(done))
+            if (is_failure(ring_.enter(std::chrono::nanoseconds::zero()))) return;
         ring_ = std::exchange(shared_, {});
         is_settled_ = false;
     }
@@ -275,7 +277,8 @@ private:
         return false;
     }
 
-    /// Finds entries for what is queued. False if the kernel does not take enough of them now.
+    /// Finds entries for what is queued. False if the kernel does not take enough of them now: then
+    /// it is not the time to wait.
     bool submit_queued() noexcept {
         if (!waker_is_watched_) watch_waker();
         while (first_ != none) {
@@ -287,23 +290,43 @@ private:
                 return false;  // it wants completions to be taken, or is short of memory
             }
         }
-        return true;
+        return waker_is_watched_;  // there may have been no entry for it
     }
 
     /// Takes from the kernel what it has, the watch over the waker too: what is not complete is
     /// queued. False: not yet all of it.
+    ///
+    /// One by one: a single request to cancel all, which there is, makes the kernel look at all
+    /// that it has already cancelled before each of them.
     CURFEW_COLD bool take_back(completions& done) noexcept {
         is_moving_ = true;
-        if (io_uring_sqe* const entry = ring_.next_entry()) {
-            entry->opcode = IORING_OP_ASYNC_CANCEL;
-            entry->fd = -1;
-            entry->msg_flags = detail::ring_cancel_all | detail::ring_cancel_any;
-            entry->user_data = of_taking_back;
-        }
-        ring_.enter(std::chrono::nanoseconds::zero());
-        deliver(done);
+        if (waker_is_watched_) ask_back(of_waker, done);
+        for (std::uint32_t i = 0; i < slots_.size(); ++i)
+            if (slots_[i].op && slots_[i].submitted) ask_back(identity(i), done);
+        // In a ring of this thread's own some of what is due is done each time, not all of it
+        // (since Linux 6.14).
+        while (is_in_flight() && enter_and_deliver(done) > 0) {}
         is_moving_ = false;
         return !is_in_flight();
+    }
+
+    void ask_back(std::uint64_t whom, completions& done) noexcept {
+        io_uring_sqe* entry = ring_.next_entry();
+        if (!entry) {
+            enter_and_deliver(done);
+            entry = ring_.next_entry();
+        }
+        if (!entry) return;  // the kernel takes none; so this does not come back now
+        entry->opcode = IORING_OP_ASYNC_CANCEL;
+        entry->fd = -1;
+        entry->addr = whom;
+        entry->user_data = of_taking_back;
+    }
+
+    /// Returns how many completions it has found.
+    unsigned enter_and_deliver(completions& done) noexcept {
+        ring_.enter(std::chrono::nanoseconds::zero());
+        return deliver(done);
     }
 
     bool is_in_flight() const noexcept {
@@ -427,8 +450,8 @@ private:
 
     // Completing -------------------------------------------------------------------------------
 
-    void deliver(completions& done) noexcept {
-        ring_.reap([&](const io_uring_cqe& completion) {
+    unsigned deliver(completions& done) noexcept {
+        return ring_.reap([&](const io_uring_cqe& completion) {
             if (completion.res <= 0 || completion.user_data >= of_cancel) [[unlikely]]
                 return deliver_rest(completion, done);
             const auto index = static_cast<std::uint32_t>(completion.user_data);

@@ -21,15 +21,14 @@
 namespace curfew::detail {
 
 // What came with Linux 5.18 to 6.1, and may be missing in the headers a program is built with. A
-// kernel that accepts the set-up flags of 5.19 has the rest.
+// kernel that accepts COOP_TASKRUN and TASKRUN_FLAG has the rest, but for SINGLE_ISSUER (6.0) and
+// DEFER_TASKRUN (6.1).
 inline constexpr unsigned ring_submit_all = 1u << 7;            // IORING_SETUP_SUBMIT_ALL
 inline constexpr unsigned ring_coop_taskrun = 1u << 8;          // IORING_SETUP_COOP_TASKRUN
 inline constexpr unsigned ring_taskrun_flag = 1u << 9;          // IORING_SETUP_TASKRUN_FLAG
 inline constexpr unsigned ring_single_issuer = 1u << 12;        // IORING_SETUP_SINGLE_ISSUER
 inline constexpr unsigned ring_defer_taskrun = 1u << 13;        // IORING_SETUP_DEFER_TASKRUN
 inline constexpr unsigned ring_work_is_due = 1u << 2;           // IORING_SQ_TASKRUN
-inline constexpr unsigned ring_cancel_all = 1u << 0;            // IORING_ASYNC_CANCEL_ALL
-inline constexpr unsigned ring_cancel_any = 1u << 2;            // IORING_ASYNC_CANCEL_ANY
 inline constexpr std::uint16_t ring_poll_first = 1u << 0;       // IORING_RECVSEND_POLL_FIRST
 inline constexpr std::uint32_t ring_socket_nonempty = 1u << 2;  // IORING_CQE_F_SOCK_NONEMPTY
 
@@ -107,13 +106,15 @@ public:
         return (load(submission_flags_) & IORING_SQ_CQ_OVERFLOW) != 0;
     }
 
-    /// Calls `take` on all completions that are there, in their order.
+    /// Calls `take` on all completions that are there, in their order, and returns how many.
     template <class Take>
-    CURFEW_HOT void reap(Take take) noexcept {
+    CURFEW_HOT unsigned reap(Take take) noexcept {
         const unsigned tail = load(completion_tail_);
-        for (unsigned head = head_; head != tail; ++head)
+        const unsigned first = head_;
+        for (unsigned head = first; head != tail; ++head)
             take(completions_[head & completion_mask_]);
         store(completion_head_, head_ = tail);
+        return tail - first;
     }
 
 private:

@@ -228,7 +228,7 @@ private:
             const int error = begin(with, count);
             if (error == WSA_IO_PENDING) return false;
             if (!error && with.op->socket->slot != skips_success) return false;  // it is reported
-            if (settle(with, error, count)) return true;
+            if (conclude(with, error, count)) return true;
         }
     }
 
@@ -324,7 +324,7 @@ private:
         return port_.reap(time, [&](OVERLAPPED& reported, DWORD count) {
             auto& with = static_cast<packet&>(reported);
             const bool failed = static_cast<detail::nt_status>(with.Internal) < 0;
-            if (settle(with, failed ? error_of(with) : 0, count) || run(with))
+            if (conclude(with, failed ? error_of(with) : 0, count) || run(with))
                 done.push(give_back(with));
         });
     }
@@ -340,7 +340,7 @@ private:
     }
 
     /// A call of an operation's has ended. True: so has the operation; else it is to go on.
-    bool settle(packet& with, int error, DWORD count) noexcept {
+    bool conclude(packet& with, int error, DWORD count) noexcept {
         switch (with.op->kind) {
         case operation_kind::read:
             return has_read(*with.op, error, count);
