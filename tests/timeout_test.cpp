@@ -701,6 +701,7 @@ REACTOR_TEST("limits on hundreds of sockets that expire together leave each of t
             (co_await write_all(each.server, "hello")).value();
             auto [ec, n] = co_await each.client.read_some(buffer);
             if (!ec && n == 5) ++good;
+            each.client.abort();  // or else the system keeps its port for a minute
         }
         CHECK(good == 200);
     });
