@@ -440,8 +440,8 @@ private:
         loop* self_;
     };
 
-    /// An attempt costs about a microsecond for each operation that is pending, so if the reactor
-    /// cannot do it now, the next one is made when twice as many steps are done.
+    /// An attempt costs two or three microseconds for each operation that is pending, so if the
+    /// reactor cannot do it now, the next one is made when twice as many steps are done.
     CURFEW_COLD void settle() noexcept {
         settles_at_ = reactor_->settle(done_) ? never : 2 * clock_.steps();
         note_ready();
