@@ -172,7 +172,8 @@ CURFEW_HOT inline bool begin_transfer(operation& op) noexcept {
         if (Exact && count < buffer.size) [[unlikely]]
             return ways::after_a_part(op, count);
         op.transferred = count;
-        // (The loop that runs, as a rule. One that does not has no share to give: no harm in that.)
+        // The socket's loop is the one that runs. Should it be another, which gives no shares then,
+        // the coroutine gives way each time.
         return socket->loop->share_is_used_up() && ways::give_way_after(op, count);
     }
     operation*& place = ways::reads ? socket->reader : socket->writer;

@@ -63,8 +63,8 @@ public:
     /// The loop goes on running in the thread that calls this until it calls `unsettle`: nothing
     /// but `wake` is called in another thread meanwhile. False: this is no time to make use of
     /// it; the loop may ask again. Both may deliver what has completed, but must not take a
-    /// `wake` away from the next `wait`. `unsettle` comes at the end of every run that is to
-    /// last, whether `settle` was called before or not.
+    /// `wake` away from the next `wait`. `unsettle` comes at the end of every `run` and
+    /// `block_on`, whether `settle` was called before or not.
     virtual bool settle(completions&) noexcept { return true; }
     virtual void unsettle(completions&) noexcept {}
 
