@@ -15,10 +15,12 @@
 
 using curfew::const_buffer;
 using curfew::mutable_buffer;
-using curfew::detail::buffer_list;
 using curfew::detail::buffer_source;
 
 namespace {
+
+template <class T, class Buffer>
+concept buffer_list = std::convertible_to<T, curfew::detail::list_of<Buffer>>;
 
 template <class T>
 concept readable_bytes = buffer_source<T, const_buffer>;

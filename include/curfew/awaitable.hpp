@@ -6,8 +6,11 @@
 
 #include "error.hpp"
 #include "loop.hpp"
-#include "reactor/attempt.hpp"
 #include "result.hpp"
+
+#if CURFEW_DEFINITIONS
+#include "reactor/attempt.hpp"
+#endif
 
 namespace curfew::detail {
 
@@ -60,6 +63,11 @@ CURFEW_HOT inline bool give_way(operation& op) noexcept {
     return share_is_used_up() && suspend_until_next_turn(op);
 }
 
+#if !CURFEW_DEFINITIONS
+bool begin(operation& op) noexcept;
+bool go_on_after_nothing(operation& op, std::ptrdiff_t n) noexcept;
+#else
+
 /// Starts an operation that has to wait, and enters it as its socket's pending one.
 inline bool start(operation& op) noexcept {
     socket_state& socket = *op.socket;
@@ -87,7 +95,7 @@ CURFEW_COLD inline bool open_for(operation& op) noexcept {
 }
 
 /// Begins `op`. False: it is complete, and its coroutine goes on.
-CURFEW_COLD inline bool begin(operation& op) noexcept {
+CURFEW_COLD CURFEW_INLINE bool begin(operation& op) noexcept {
     socket_state* const socket = op.socket;
     CURFEW_ASSERT(!socket->loop || socket->loop->is_this_thread());
     const bool openable = op.kind == operation_kind::connect;
@@ -111,6 +119,13 @@ CURFEW_COLD inline bool begin(operation& op) noexcept {
         return start(op);
     return give_way(op);
 }
+
+/// After the call of a read or write that has returned `n`, which is no number of bytes moved.
+CURFEW_COLD CURFEW_INLINE bool go_on_after_nothing(operation& op, std::ptrdiff_t n) noexcept {
+    return after_nothing(op, n) ? give_way(op) : start(op);
+}
+
+#endif
 
 /// The longer ways of `begin_transfer`, each of which describes the operation first.
 template <operation_kind Kind, bool Exact>
@@ -137,7 +152,7 @@ struct transfer_ways {
     /// The call has returned `n`, which is no number of bytes.
     CURFEW_COLD static bool after_nothing(operation& op, std::ptrdiff_t n) noexcept {
         describe(op);
-        return detail::after_nothing(op, n) ? give_way(op) : start(op);
+        return go_on_after_nothing(op, n);
     }
 
     CURFEW_COLD static bool give_way_after(operation& op, std::size_t count) noexcept {
@@ -167,7 +182,7 @@ CURFEW_HOT inline bool begin_transfer(operation& op) noexcept {
         if (n <= 0) [[unlikely]]
             return ways::after_nothing(op, n);
         const auto count = static_cast<std::size_t>(n);
-        if (ways::reads && is_dry_after(*socket, count < buffer.size))
+        if (ways::reads && socket->is_dry_after(count < buffer.size))
             socket->set_dry(readiness::readable);
         if (Exact && count < buffer.size) [[unlikely]]
             return ways::after_a_part(op, count);

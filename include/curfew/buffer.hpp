@@ -69,9 +69,11 @@ template <class T, class Buffer>
 concept buffer_source =
     std::constructible_from<Buffer, T> && !std::same_as<Buffer, platform::buffer>;
 
-/// A list of buffers made at run time.
-template <class T, class Buffer>
-concept buffer_list = std::convertible_to<T, std::span<const Buffer>>;
+/// What a list of buffers made at run time is taken as. Functions that take it are templates, so
+/// that only programs with such lists compile them: all the others would pay for it most of what
+/// `tcp::socket` takes.
+template <class Buffer>
+using list_of = std::type_identity_t<std::span<const Buffer>>;
 
 }  // namespace detail
 }  // namespace curfew

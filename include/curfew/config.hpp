@@ -26,6 +26,18 @@
 #define CURFEW_SETTLE_AFTER 10'000
 #endif
 
+// With CURFEW_SEPARATE_COMPILATION defined, which must be so in all of a program, most of what is no
+// template is compiled in one source file only: that which includes <curfew/src.hpp>.
+#if !defined(CURFEW_SEPARATE_COMPILATION)
+#define CURFEW_INLINE inline
+#define CURFEW_DEFINITIONS 1
+#else
+#define CURFEW_INLINE
+#if !defined(CURFEW_DEFINITIONS)
+#define CURFEW_DEFINITIONS 0
+#endif
+#endif
+
 // What hardly ever happens is kept out of the way of what always does, where the compiler listens.
 #if defined(__has_cpp_attribute)
 #if __has_cpp_attribute(gnu::cold) && __has_cpp_attribute(gnu::always_inline)

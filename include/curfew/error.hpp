@@ -31,42 +31,46 @@ public:
 
     const char* name() const noexcept override { return "curfew"; }
 
-    std::string message(int code) const override {
-        switch (static_cast<errc>(code)) {
-        case errc::timed_out:
-            return "time limit expired";
-        case errc::canceled:
-            return "operation canceled";
-        case errc::closed:
-            return "closed on this side";
-        case errc::eof:
-            return "end of stream";
-        case errc::not_supported:
-            return "not supported on this platform";
-        }
-        return "unknown error";
-    }
-
-    std::error_condition default_error_condition(int code) const noexcept override {
-        switch (static_cast<errc>(code)) {
-        case errc::timed_out:
-            return std::errc::timed_out;
-        case errc::canceled:
-            return std::errc::operation_canceled;
-        case errc::closed:
-            return std::errc::bad_file_descriptor;
-        case errc::not_supported:
-            return std::errc::not_supported;
-        case errc::eof:
-            break;
-        }
-        return {code, *this};
-    }
+    std::string message(int code) const override;
+    std::error_condition default_error_condition(int code) const noexcept override;
 };
 
-}  // namespace detail
+#if CURFEW_DEFINITIONS
 
-namespace detail {
+CURFEW_INLINE std::string error_category::message(int code) const {
+    switch (static_cast<errc>(code)) {
+    case errc::timed_out:
+        return "time limit expired";
+    case errc::canceled:
+        return "operation canceled";
+    case errc::closed:
+        return "closed on this side";
+    case errc::eof:
+        return "end of stream";
+    case errc::not_supported:
+        return "not supported on this platform";
+    }
+    return "unknown error";
+}
+
+CURFEW_INLINE std::error_condition
+error_category::default_error_condition(int code) const noexcept {
+    switch (static_cast<errc>(code)) {
+    case errc::timed_out:
+        return std::errc::timed_out;
+    case errc::canceled:
+        return std::errc::operation_canceled;
+    case errc::closed:
+        return std::errc::bad_file_descriptor;
+    case errc::not_supported:
+        return std::errc::not_supported;
+    case errc::eof:
+        break;
+    }
+    return {code, *this};
+}
+
+#endif
 
 /// Never destroyed, so that static destructors may still look at errors.
 union immortal_category {

@@ -49,7 +49,7 @@ public:
     /// `advance` by the real time since the last `update`; the first one only starts to count.
     duration update() noexcept {
         const detail::ticks real = detail::ticks_now();
-        const detail::ticks step = last_update_ ? real - *last_update_ : 0;
+        const detail::ticks step = last_update_ == detail::endless ? 0 : real - last_update_;
         last_update_ = real;
         return move(step);
     }
@@ -117,7 +117,7 @@ private:
     double scale_ = 1.0;
     double fraction_ = 0.0;  // of a nanosecond, so that many small steps lose nothing
     detail::ticks max_step_ = detail::longest;
-    std::optional<detail::ticks> last_update_;
+    detail::ticks last_update_ = detail::endless;  // there was none
     bool paused_ = false;
 };
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <chrono>
-#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string>
@@ -41,11 +40,11 @@ public:
     /// The best reactor of the machine, or the one that the environment variable CURFEW_REACTOR
     /// names (select, poll, epoll, io_uring, iocp). Throws `std::system_error` if that name is
     /// unknown or the machine does not have it.
-    io_context() : io_context(default_reactor()) {}
+    io_context() : io_context(detail::default_reactor()) {}
 
     /// Throws `std::system_error` (`errc::not_supported`) if the machine does not have it.
     explicit io_context(reactor_kind kind)
-        : io_context(named_reactor(kind, "curfew::io_context")) {}
+        : io_context(detail::named_reactor(kind, "curfew::io_context")) {}
 
     /// A reactor of the program's own; not null.
     explicit io_context(std::unique_ptr<reactor> own) : loop_(*this, std::move(own)) {}
@@ -192,42 +191,14 @@ private:
 
     template <class T>
     detail::spawned_fiber& start(task<T> work) {
-        auto record = loop_.make_fiber();
+        detail::spawned_fiber& record = loop_.make_fiber();
         const auto frame = detail::task_access::take(work);
-        loop_.spawn(frame, frame.promise(), *record);
-        return *record.release();
+        loop_.spawn(frame, frame.promise(), record);
+        return record;
     }
 
     std::size_t run_to(detail::ticks end) {
         return loop_.run(end, detail::loop::extent::all, [] { return false; });
-    }
-
-    static std::unique_ptr<reactor> named_reactor(reactor_kind kind, std::string_view asked) {
-        auto [made, error] = detail::make_reactor(kind);
-        if (!made)
-            detail::raise(
-                detail::system_error(error),
-                (std::string(asked) + ": reactor '" + std::string(to_string(kind)) + "'").c_str());
-        return std::move(made);
-    }
-
-    static std::unique_ptr<reactor> default_reactor() {
-        if (const char* name = std::getenv("CURFEW_REACTOR"); name && *name) {
-            const auto kind = parse_reactor_kind(name);
-            if (!kind)
-                detail::raise(std::make_error_code(std::errc::invalid_argument),
-                              ("CURFEW_REACTOR='" + std::string(name) +
-                               "' is none of select, poll, epoll, io_uring, iocp")
-                                  .c_str());
-            return named_reactor(*kind, "CURFEW_REACTOR");
-        }
-        int last = 0;
-        for (const auto kind : detail::preferred_reactors) {
-            auto [made, error] = detail::make_reactor(kind);
-            if (made) return std::move(made);
-            last = error;
-        }
-        detail::raise(detail::system_error(last), "curfew::io_context: no reactor could be made");
     }
 
     detail::loop loop_;

@@ -158,9 +158,9 @@ public:
     /// The root of the tree of fibers.
     fiber& outside() noexcept { return outside_; }
 
-    std::unique_ptr<spawned_fiber> make_fiber() {
-        void* const block = take_block(sizeof(spawned_fiber), frames_);
-        return std::unique_ptr<spawned_fiber>(::new (block) spawned_fiber());
+    /// To be spawned: nothing may throw in between.
+    spawned_fiber& make_fiber() {
+        return *::new (take_block(sizeof(spawned_fiber), frames_)) spawned_fiber();
     }
 
     void spawn(std::coroutine_handle<> frame, promise_base& promise,

@@ -14,13 +14,17 @@ namespace curfew {
 
 namespace detail {
 
-[[noreturn]] inline void raise(std::error_code error, const char* what) {
+[[noreturn]] CURFEW_INLINE void raise(std::error_code error, const char* what);
+
+#if CURFEW_DEFINITIONS
+[[noreturn]] CURFEW_INLINE void raise(std::error_code error, const char* what) {
 #if CURFEW_EXCEPTIONS
     throw std::system_error(error, what);
 #else
     fatal((std::string(what) + ": " + error.message()).c_str());
 #endif
 }
+#endif
 
 }  // namespace detail
 

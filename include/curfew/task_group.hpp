@@ -77,14 +77,14 @@ public:
     /// cancelled from the start.
     template <class T>
     join_handle<T> spawn(task<T> work) {
-        auto record = loop_.make_fiber();
+        detail::spawned_fiber& record = loop_.make_fiber();
         const auto frame = detail::task_access::take(work);
-        record->ended = &note_end<T>;
-        loop_.spawn(frame, frame.promise(), *record, *this);
+        record.ended = &note_end<T>;
+        loop_.spawn(frame, frame.promise(), record, *this);
         if (size_++ == 0 && joiner_) loop_.unready(*joiner_);  // its join goes on waiting
-        if (cancelled_) record->cancel(record->root);
-        if (interrupted_) record->mark_root(true);
-        return join_handle<T>(*record.release());
+        if (cancelled_) record.cancel(record.root);
+        if (interrupted_) record.mark_root(true);
+        return join_handle<T>(record);
     }
 
     /// Cancels all children, and those that are spawned before the next join has ended. It is no
@@ -190,10 +190,12 @@ private:
 
     /// What has happened since the last join.
     result<> report(fiber* joined_by) {
-        const std::error_code error = std::exchange(error_, {});
-        const std::exception_ptr exception = std::exchange(failed_by_, nullptr);
-        const bool cut_short = std::exchange(cut_short_, false);
-        cancelled_ = interrupted_ = false;
+        const std::error_code error = error_;
+        const std::exception_ptr exception = std::move(failed_by_);
+        const bool cut_short = cut_short_;
+        error_ = {};
+        failed_by_ = nullptr;
+        cut_short_ = cancelled_ = interrupted_ = false;
 #if CURFEW_EXCEPTIONS
         if (exception) std::rethrow_exception(exception);
 #endif

@@ -66,8 +66,9 @@ public:
         return transfer<operation_kind::read, false, mutable_buffer>(
             std::forward<Source>(buffers)...);
     }
-    auto read_some(std::span<const mutable_buffer> list) noexcept {
-        return transfer_list<operation_kind::read, false>(list);
+    template <class Buffer = mutable_buffer>
+    auto read_some(detail::list_of<Buffer> list) noexcept {
+        return transfer_list<operation_kind::read, false, Buffer>(list);
     }
 
     /// Writes as much as fits, at least one byte.
@@ -77,8 +78,9 @@ public:
         return transfer<operation_kind::write, false, const_buffer>(
             std::forward<Source>(buffers)...);
     }
-    auto write_some(std::span<const const_buffer> list) noexcept {
-        return transfer_list<operation_kind::write, false>(list);
+    template <class Buffer = const_buffer>
+    auto write_some(detail::list_of<Buffer> list) noexcept {
+        return transfer_list<operation_kind::write, false, Buffer>(list);
     }
 
     /// Reads until the buffers are full. With an error, `eof` included, the value says how far it
@@ -89,8 +91,9 @@ public:
         return transfer<operation_kind::read, true, mutable_buffer>(
             std::forward<Source>(buffers)...);
     }
-    auto read_exactly(std::span<const mutable_buffer> list) noexcept {
-        return transfer_list<operation_kind::read, true>(list);
+    template <class Buffer = mutable_buffer>
+    auto read_exactly(detail::list_of<Buffer> list) noexcept {
+        return transfer_list<operation_kind::read, true, Buffer>(list);
     }
 
     /// Writes all of the buffers. With an error the value says how many bytes had gone out.
@@ -100,8 +103,9 @@ public:
         return transfer<operation_kind::write, true, const_buffer>(
             std::forward<Source>(buffers)...);
     }
-    auto write_all(std::span<const const_buffer> list) noexcept {
-        return transfer_list<operation_kind::write, true>(list);
+    template <class Buffer = const_buffer>
+    auto write_all(detail::list_of<Buffer> list) noexcept {
+        return transfer_list<operation_kind::write, true, Buffer>(list);
     }
 
     /// Waits until a read or write would not block (or would fail at once), without doing it.

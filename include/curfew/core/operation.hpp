@@ -97,6 +97,13 @@ struct socket_state {
     void set_dry(readiness directions) noexcept {
         worth_trying = static_cast<std::uint8_t>(worth_trying & ~static_cast<unsigned>(directions));
     }
+
+    /// After a read that moved bytes: is another one not worth its call? A read that falls short has
+    /// left nothing behind, which holds with an edge-triggered reactor too: what arrives after it
+    /// makes a new event, and what arrived before was either read or announced.
+    CURFEW_HOT bool is_dry_after(bool fell_short) const noexcept {
+        return fell_short && !more_behind;
+    }
 };
 
 namespace detail {

@@ -93,6 +93,8 @@ private:
     platform::socket_address raw_;  // its port is 0
 };
 
+#if CURFEW_DEFINITIONS
+
 namespace detail {
 
 /// Reads the digits at the start of `text`, at most `most` of them, and takes them away. -1:
@@ -181,17 +183,81 @@ inline bool parse_scope(std::string_view text, std::uint32_t& scope) {
     return scope != 0;
 }
 
-inline std::string to_text(std::uint32_t number, int base) {
-    std::string text;
-    const auto radix = static_cast<std::uint32_t>(base);
-    do text.insert(text.begin(), "0123456789abcdef"[number % radix]);
-    while (number /= radix);
-    return text;
-}
+/// The text of an address or endpoint. Strings put together from strings would take a compiler
+/// several times as long.
+class text_writer {
+public:
+    void add(char c) noexcept { text_[size_++] = c; }
+
+    CURFEW_COLD void add(std::uint32_t number, unsigned base) noexcept {
+        char digits[10];
+        int count = 0;
+        do digits[count++] = "0123456789abcdef"[number % base];
+        while (number /= base);
+        while (count > 0) add(digits[--count]);
+    }
+
+    CURFEW_COLD void add_v4(const std::uint8_t* bytes) noexcept {
+        for (int i = 0; i < 4; ++i) {
+            if (i > 0) add('.');
+            add(bytes[i], 10);
+        }
+    }
+
+    CURFEW_COLD void add_v6(const std::uint8_t* bytes) noexcept {
+        const auto group = [&](int i) {
+            return static_cast<std::uint32_t>(bytes[2 * i] << 8 | bytes[2 * i + 1]);
+        };
+        static constexpr std::uint8_t mapped_prefix[12] = {0, 0, 0, 0, 0,    0,
+                                                           0, 0, 0, 0, 0xff, 0xff};
+        const bool mapped = std::memcmp(bytes, mapped_prefix, sizeof mapped_prefix) == 0;
+        const int groups = mapped ? 6 : 8;
+        // The longest run of at least two zero groups, the first one of that length.
+        int gap = -1;
+        int gap_size = 1;
+        for (int i = 0, size; i < groups; i += size + 1) {
+            for (size = 0; i + size < groups && group(i + size) == 0;) ++size;
+            if (size > gap_size) gap = i, gap_size = size;
+        }
+        bool separated = true;
+        for (int i = 0; i < groups; ++i) {
+            if (i == gap) {
+                add(':');
+                add(':');
+                separated = true;
+                i += gap_size - 1;
+                continue;
+            }
+            if (!separated) add(':');
+            add(group(i), 16);
+            separated = false;
+        }
+        if (mapped) {
+            add(':');
+            add_v4(bytes + 12);
+        }
+    }
+
+    void add(const platform::socket_address& address) noexcept {
+        if (address.family == family::v4) add_v4(address.bytes);
+        if (address.family != family::v6) return;
+        add_v6(address.bytes);
+        if (address.scope) {
+            add('%');
+            add(address.scope, 10);
+        }
+    }
+
+    std::string text() const { return {text_, size_}; }
+
+private:
+    char text_[64];  // eight groups of four digits, a scope, brackets and a port take 58
+    std::size_t size_ = 0;
+};
 
 }  // namespace detail
 
-inline result<address> address::parse(std::string_view text) {
+CURFEW_INLINE result<address> address::parse(std::string_view text) {
     address parsed;
     const auto percent = text.find('%');
     const std::string_view host = text.substr(0, percent);
@@ -209,44 +275,12 @@ inline result<address> address::parse(std::string_view text) {
     return parsed;
 }
 
-inline std::string address::to_string() const {
-    std::string text;
-    if (is_v4()) {
-        for (int i = 0; i < 4; ++i) {
-            if (i > 0) text += '.';
-            text += detail::to_text(raw_.bytes[i], 10);
-        }
-    } else if (is_v6()) {
-        const auto group = [&](int i) {
-            return static_cast<std::uint32_t>(raw_.bytes[2 * i] << 8 | raw_.bytes[2 * i + 1]);
-        };
-        static constexpr std::uint8_t mapped_prefix[12] = {0, 0, 0, 0, 0,    0,
-                                                           0, 0, 0, 0, 0xff, 0xff};
-        const bool mapped = std::memcmp(raw_.bytes, mapped_prefix, sizeof mapped_prefix) == 0;
-        const int groups = mapped ? 6 : 8;
-        // The longest run of at least two zero groups, the first one of that length.
-        int gap = -1;
-        int gap_size = 1;
-        for (int i = 0, size; i < groups; i += size + 1) {
-            for (size = 0; i + size < groups && group(i + size) == 0;) ++size;
-            if (size > gap_size) gap = i, gap_size = size;
-        }
-        for (int i = 0; i < groups; ++i) {
-            if (i == gap) {
-                text += "::";
-                i += gap_size - 1;
-                continue;
-            }
-            if (!text.empty() && text.back() != ':') text += ':';
-            text += detail::to_text(group(i), 16);
-        }
-        if (mapped)
-            text += ':' + address(v4_bytes{raw_.bytes[12], raw_.bytes[13], raw_.bytes[14],
-                                           raw_.bytes[15]})
-                              .to_string();
-        if (raw_.scope) text += '%' + detail::to_text(raw_.scope, 10);
-    }
-    return text;
+CURFEW_INLINE std::string address::to_string() const {
+    detail::text_writer out;
+    out.add(raw_);
+    return out.text();
 }
+
+#endif
 
 }  // namespace curfew::ip

@@ -20,19 +20,7 @@ public:
     explicit endpoint(const platform::socket_address& raw) noexcept : raw_(raw) {}
 
     /// Reads "127.0.0.1:7000" and "[::1]:7000". `std::errc::invalid_argument` for anything else.
-    static result<endpoint> parse(std::string_view text) {
-        const auto colon = text.rfind(':');
-        if (colon == text.npos) return std::make_error_code(std::errc::invalid_argument);
-        std::string_view host = text.substr(0, colon);
-        std::string_view digits = text.substr(colon + 1);
-        const bool bracketed = host.size() >= 2 && host.front() == '[' && host.back() == ']';
-        if (bracketed) host = host.substr(1, host.size() - 2);
-        const auto [ec, address] = address::parse(host);
-        const long long port = detail::take_number(digits, 10, 5);
-        if (ec || address.is_v6() != bracketed || !digits.empty() || port < 0 || port > 65535)
-            return std::make_error_code(std::errc::invalid_argument);
-        return endpoint(address, static_cast<std::uint16_t>(port));
-    }
+    static result<endpoint> parse(std::string_view text);
 
     ip::address address() const noexcept {
         ip::address without_port;
@@ -47,11 +35,7 @@ public:
     bool is_unspecified() const noexcept { return raw_.family == ip::family::unspecified; }
 
     /// "127.0.0.1:7000", "[::1]:7000"; empty for no endpoint.
-    std::string to_string() const {
-        if (is_unspecified()) return {};
-        const std::string host = address().to_string();
-        return (address().is_v6() ? '[' + host + ']' : host) + ':' + detail::to_text(raw_.port, 10);
-    }
+    std::string to_string() const;
 
     /// The form in which the platform takes it.
     const platform::socket_address& raw() const noexcept { return raw_; }
@@ -66,5 +50,35 @@ public:
 private:
     platform::socket_address raw_;
 };
+
+#if CURFEW_DEFINITIONS
+
+CURFEW_INLINE result<endpoint> endpoint::parse(std::string_view text) {
+    const auto colon = text.rfind(':');
+    if (colon == text.npos) return std::make_error_code(std::errc::invalid_argument);
+    std::string_view host = text.substr(0, colon);
+    std::string_view digits = text.substr(colon + 1);
+    const bool bracketed = host.size() >= 2 && host.front() == '[' && host.back() == ']';
+    if (bracketed) host = host.substr(1, host.size() - 2);
+    const auto [ec, address] = ip::address::parse(host);
+    const long long port = detail::take_number(digits, 10, 5);
+    if (ec || address.is_v6() != bracketed || !digits.empty() || port < 0 || port > 65535)
+        return std::make_error_code(std::errc::invalid_argument);
+    return endpoint(address, static_cast<std::uint16_t>(port));
+}
+
+CURFEW_INLINE std::string endpoint::to_string() const {
+    if (is_unspecified()) return {};
+    const bool bracketed = raw_.family == ip::family::v6;
+    detail::text_writer out;
+    if (bracketed) out.add('[');
+    out.add(raw_);
+    if (bracketed) out.add(']');
+    out.add(':');
+    out.add(raw_.port, 10);
+    return out.text();
+}
+
+#endif
 
 }  // namespace curfew::ip

@@ -26,15 +26,8 @@ CURFEW_COLD inline bool blocked_or_failed(operation& op, int error) noexcept {
     return false;
 }
 
-/// After a read that moved bytes: is another one not worth its call? A read that falls short has
-/// left nothing behind, which holds with an edge-triggered reactor too: what arrives after it makes
-/// a new event, and what arrived before was either read or announced.
-CURFEW_HOT inline bool is_dry_after(const socket_state& socket, bool fell_short) noexcept {
-    return fell_short && !socket.more_behind;
-}
-
 inline void note_read(socket_state& socket, bool fell_short) noexcept {
-    if (is_dry_after(socket, fell_short))
+    if (socket.is_dry_after(fell_short))
         socket.set_dry(readiness::readable);
     else
         socket.set_worth_trying(readiness::readable);
@@ -95,7 +88,7 @@ CURFEW_HOT inline bool attempt_plain_read(operation& op, socket_state& socket) n
     if (n <= 0) [[unlikely]]
         return after_nothing(op, n);
     op.transferred = static_cast<std::size_t>(n);
-    if (!is_dry_after(socket, op.transferred < op.buffers->size)) [[unlikely]]
+    if (!socket.is_dry_after(op.transferred < op.buffers->size)) [[unlikely]]
         socket.set_worth_trying(readiness::readable);
     return completed(op, outcome::success);
 }

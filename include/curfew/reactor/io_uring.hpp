@@ -6,8 +6,8 @@
 #if defined(CURFEW_HAS_IO_URING)
 
 #include <utility>
-#include <vector>
 
+#include "../core/plain_array.hpp"
 #include "attempt.hpp"
 #include "io_uring_ring.hpp"
 #include "reactor.hpp"
@@ -174,7 +174,7 @@ private:
 
     CURFEW_COLD void add_slot() noexcept {
         free_ = static_cast<std::uint32_t>(slots_.size());
-        slots_.emplace_back();
+        slots_.push_back({});
     }
 
     CURFEW_HOT std::uint32_t take_slot(operation& op) noexcept {
@@ -602,7 +602,7 @@ private:
     bool waker_is_watched_ = false;
     bool is_settled_ = false;
     bool is_moving_ = false;  // what comes back is not to be submitted to this ring
-    std::vector<slot> slots_;
+    detail::plain_array<slot> slots_;
     envelope* envelopes_ = nullptr;  // those in no slot
     std::uint32_t free_ = none;      // the first free slot
     std::uint32_t first_ = none;     // the queue

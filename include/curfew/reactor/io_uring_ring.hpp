@@ -14,7 +14,6 @@
 #include <sys/syscall.h>
 
 #include <atomic>
-#include <memory>
 #include <new>
 #include <utility>
 
@@ -121,7 +120,7 @@ private:
     struct descriptor {
         int value = -1;
         descriptor() = default;
-        descriptor(descriptor&& from) noexcept : value(std::exchange(from.value, -1)) {}
+        descriptor(descriptor&& from) noexcept { *this = std::move(from); }
         descriptor& operator=(descriptor&& from) noexcept {
             std::swap(value, from.value);
             return *this;
@@ -131,11 +130,21 @@ private:
         }
     };
 
-    struct unmap {
-        std::size_t size;
-        void operator()(std::byte* start) const noexcept { ::munmap(start, size); }
+    // (By hand, as a unique_ptr takes a compiler longer than all else that is here.)
+    struct mapping {
+        std::byte* start = nullptr;
+        std::size_t size = 0;
+        mapping() = default;
+        mapping(mapping&& from) noexcept { *this = std::move(from); }
+        mapping& operator=(mapping&& from) noexcept {
+            std::swap(start, from.start);
+            std::swap(size, from.size);
+            return *this;
+        }
+        ~mapping() {
+            if (start) ::munmap(start, size);
+        }
     };
-    using mapping = std::unique_ptr<std::byte, unmap>;
 
     static unsigned load(unsigned* shared) noexcept {
         return std::atomic_ref(*shared).load(std::memory_order_acquire);
@@ -197,7 +206,7 @@ private:
                 map(entries_, made.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES))
             return error;
         const auto at = [&](unsigned offset) {
-            return reinterpret_cast<unsigned*>(queues_.get() + offset);
+            return reinterpret_cast<unsigned*>(queues_.start + offset);
         };
         submission_head_ = at(made.sq_off.head);
         submission_tail_ = at(made.sq_off.tail);
@@ -206,7 +215,7 @@ private:
         completion_tail_ = at(made.cq_off.tail);
         mask_ = *at(made.sq_off.ring_mask);
         completion_mask_ = *at(made.cq_off.ring_mask);
-        submissions_ = reinterpret_cast<io_uring_sqe*>(entries_.get());
+        submissions_ = reinterpret_cast<io_uring_sqe*>(entries_.start);
         completions_ = reinterpret_cast<const io_uring_cqe*>(at(made.cq_off.cqes));
         for (unsigned i = 0; i < made.sq_entries; ++i) at(made.sq_off.array)[i] = i;
         return 0;
@@ -216,7 +225,8 @@ private:
         void* const start = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
                                    handle_.value, static_cast<off_t>(offset));
         if (start == MAP_FAILED) return errno;
-        into = mapping(static_cast<std::byte*>(start), unmap{size});
+        into.start = static_cast<std::byte*>(start);
+        into.size = size;
         return 0;
     }
 

@@ -6,12 +6,20 @@
 #include <optional>
 #include <string_view>
 
+#include "../result.hpp"
+#include "reactor.hpp"
+
+#if CURFEW_DEFINITIONS
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+
 #include "epoll.hpp"
 #include "io_uring.hpp"
 #include "iocp.hpp"
 #include "poll.hpp"
-#include "reactor.hpp"
 #include "select.hpp"
+#endif
 
 namespace curfew {
 
@@ -46,6 +54,14 @@ struct made_reactor {
     int error = 0;                  // why: the system's number, or platform::unsupported
 };
 
+CURFEW_INLINE made_reactor make_reactor(reactor_kind kind);
+
+/// The same for an `io_context`. Throws what that throws; `asked` names who wants it.
+CURFEW_INLINE std::unique_ptr<reactor> named_reactor(reactor_kind kind, const char* asked);
+CURFEW_INLINE std::unique_ptr<reactor> default_reactor();
+
+#if CURFEW_DEFINITIONS
+
 template <class Reactor>
 made_reactor make() {
     // (A unique_ptr for each kind would be compiled by every program.)
@@ -55,7 +71,7 @@ made_reactor make() {
     return result;
 }
 
-inline made_reactor make_reactor(reactor_kind kind) {
+CURFEW_INLINE made_reactor make_reactor(reactor_kind kind) {
     switch (kind) {
 #if defined(CURFEW_HAS_SELECT)
     case reactor_kind::select:
@@ -100,6 +116,35 @@ inline constexpr std::array preferred_reactors{
     reactor_kind::select,
 #endif
 };
+
+CURFEW_INLINE std::unique_ptr<reactor> named_reactor(reactor_kind kind, const char* asked) {
+    made_reactor got = make_reactor(kind);
+    if (!got.made) {
+        char text[80];
+        std::snprintf(text, sizeof text, "%s: reactor '%s'", asked, to_string(kind).data());
+        raise(system_error(got.error), text);
+    }
+    return std::move(got.made);
+}
+
+CURFEW_INLINE std::unique_ptr<reactor> default_reactor() {
+    if (const char* name = std::getenv("CURFEW_REACTOR"); name && *name) {
+        if (const auto kind = parse_reactor_kind(name)) return named_reactor(*kind, "CURFEW_REACTOR");
+        char text[160];  // of a longer name, the start
+        std::snprintf(text, sizeof text,
+                      "CURFEW_REACTOR='%.80s' is none of select, poll, epoll, io_uring, iocp", name);
+        raise(std::make_error_code(std::errc::invalid_argument), text);
+    }
+    int last = 0;
+    for (const reactor_kind kind : preferred_reactors) {
+        made_reactor got = make_reactor(kind);
+        if (got.made) return std::move(got.made);
+        last = got.error;
+    }
+    raise(system_error(last), "curfew::io_context: no reactor could be made");
+}
+
+#endif
 
 }  // namespace detail
 }  // namespace curfew

@@ -5,8 +5,7 @@
 
 #if defined(CURFEW_HAS_POLL)
 
-#include <vector>
-
+#include "../core/plain_array.hpp"
 #include "sanitizing.hpp"
 
 namespace curfew {
@@ -74,7 +73,7 @@ private:
         return events;
     }
 
-    std::vector<platform::poll_entry> entries_;  // the waker's, then one for each of `sockets_`
+    detail::plain_array<platform::poll_entry> entries_;  // the waker's, then one for each of `sockets_`
 };
 
 }  // namespace curfew

@@ -25,9 +25,8 @@
 #pragma once
 
 #include <chrono>
-#include <utility>
-#include <vector>
 
+#include "../core/plain_array.hpp"
 #include "readiness.hpp"
 #include "wait_failure.hpp"
 
@@ -89,7 +88,7 @@ protected:
     }
 
     platform::waker waker_;
-    std::vector<socket_state*> sockets_;
+    plain_array<socket_state*> sockets_;
 
 private:
     static constexpr std::chrono::nanoseconds shortest_rest = std::chrono::milliseconds(1);
@@ -161,13 +160,17 @@ private:
 
     /// How many operations are parked, and how many bytes they have moved: what changes when a
     /// failure has led somewhere.
-    std::pair<std::size_t, std::size_t> outstanding() const noexcept {
+    struct work {
         std::size_t count = 0;
         std::size_t bytes = 0;
+        friend bool operator==(const work&, const work&) = default;
+    };
+    work outstanding() const noexcept {
+        work left;
         for (const socket_state* each : sockets_)
             for (const operation* op : {each->reader, each->writer})
-                if (op) ++count, bytes += op->transferred;
-        return {count, bytes};
+                if (op) ++left.count, left.bytes += op->transferred;
+        return left;
     }
 
     void rest_longer() noexcept {

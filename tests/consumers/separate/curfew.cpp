@@ -1,0 +1,1 @@
+#include <curfew/src.hpp>

@@ -1,0 +1,2 @@
+#include <curfew/tcp.hpp>
+#include <curfew/src.hpp>
