@@ -26,8 +26,8 @@
 #define CURFEW_SETTLE_AFTER 10'000
 #endif
 
-// With CURFEW_SEPARATE_COMPILATION defined, which must be so in all of a program, most of what is no
-// template is compiled in one source file only: that which includes <curfew/src.hpp>.
+// With CURFEW_SEPARATE_COMPILATION defined, which must be so in all of a program, most of what is
+// no template is compiled in one source file only: that which includes <curfew/src.hpp>.
 #if !defined(CURFEW_SEPARATE_COMPILATION)
 #define CURFEW_INLINE inline
 #define CURFEW_DEFINITIONS 1

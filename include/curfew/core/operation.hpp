@@ -98,9 +98,9 @@ struct socket_state {
         worth_trying = static_cast<std::uint8_t>(worth_trying & ~static_cast<unsigned>(directions));
     }
 
-    /// After a read that moved bytes: is another one not worth its call? A read that falls short has
-    /// left nothing behind, which holds with an edge-triggered reactor too: what arrives after it
-    /// makes a new event, and what arrived before was either read or announced.
+    /// After a read that moved bytes: is another one not worth its call? A read that falls short
+    /// has left nothing behind, which holds with an edge-triggered reactor too: what arrives after
+    /// it makes a new event, and what arrived before was either read or announced.
     CURFEW_HOT bool is_dry_after(bool fell_short) const noexcept {
         return fell_short && !more_behind;
     }

@@ -49,18 +49,16 @@ constexpr std::optional<reactor_kind> parse_reactor_kind(std::string_view name) 
 
 namespace detail {
 
-struct made_reactor {
-    std::unique_ptr<reactor> made;  // null: it could not be made
-    int error = 0;                  // why: the system's number, or platform::unsupported
-};
-
-CURFEW_INLINE made_reactor make_reactor(reactor_kind kind);
-
-/// The same for an `io_context`. Throws what that throws; `asked` names who wants it.
+/// What the constructors of `io_context` take; `asked` names who wants it in what is thrown.
 CURFEW_INLINE std::unique_ptr<reactor> named_reactor(reactor_kind kind, const char* asked);
 CURFEW_INLINE std::unique_ptr<reactor> default_reactor();
 
 #if CURFEW_DEFINITIONS
+
+struct made_reactor {
+    std::unique_ptr<reactor> made;  // null: it could not be made
+    int error = 0;                  // why: the system's number, or platform::unsupported
+};
 
 template <class Reactor>
 made_reactor make() {
@@ -71,7 +69,7 @@ made_reactor make() {
     return result;
 }
 
-CURFEW_INLINE made_reactor make_reactor(reactor_kind kind) {
+inline made_reactor make_reactor(reactor_kind kind) {
     switch (kind) {
 #if defined(CURFEW_HAS_SELECT)
     case reactor_kind::select:
@@ -129,10 +127,12 @@ CURFEW_INLINE std::unique_ptr<reactor> named_reactor(reactor_kind kind, const ch
 
 CURFEW_INLINE std::unique_ptr<reactor> default_reactor() {
     if (const char* name = std::getenv("CURFEW_REACTOR"); name && *name) {
-        if (const auto kind = parse_reactor_kind(name)) return named_reactor(*kind, "CURFEW_REACTOR");
+        if (const auto kind = parse_reactor_kind(name))
+            return named_reactor(*kind, "CURFEW_REACTOR");
         char text[160];  // of a longer name, the start
         std::snprintf(text, sizeof text,
-                      "CURFEW_REACTOR='%.80s' is none of select, poll, epoll, io_uring, iocp", name);
+                      "CURFEW_REACTOR='%.80s' is none of select, poll, epoll, io_uring, iocp",
+                      name);
         raise(std::make_error_code(std::errc::invalid_argument), text);
     }
     int last = 0;

@@ -73,7 +73,8 @@ private:
         return events;
     }
 
-    detail::plain_array<platform::poll_entry> entries_;  // the waker's, then one for each of `sockets_`
+    /// The waker's, then one for each of `sockets_`.
+    detail::plain_array<platform::poll_entry> entries_;
 };
 
 }  // namespace curfew
