@@ -42,11 +42,13 @@
 #if defined(__has_cpp_attribute)
 #if __has_cpp_attribute(gnu::cold) && __has_cpp_attribute(gnu::always_inline)
 #define CURFEW_COLD [[gnu::cold, gnu::noinline]]
+#define CURFEW_APART [[gnu::noinline]]
 #define CURFEW_HOT [[gnu::always_inline]]
 #endif
 #endif
 #if !defined(CURFEW_COLD)
 #define CURFEW_COLD
+#define CURFEW_APART
 #define CURFEW_HOT
 #endif
 
