@@ -1,0 +1,46 @@
+#include <curfew/core/plain_array.hpp>
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <numeric>
+
+using curfew::detail::plain_array;
+
+TEST_CASE("what was added last is taken first, and the rest stays as it was") {
+    plain_array<int> array;
+    CHECK(array.size() == 0);
+    CHECK(array.begin() == array.end());
+    for (int i = 0; i < 1000; ++i) {
+        array.push_back(i);
+        REQUIRE(array.size() == static_cast<std::size_t>(i) + 1);
+        REQUIRE(array.back() == i);
+    }
+    for (int i = 999; i >= 500; --i) {
+        REQUIRE(array.back() == i);
+        array.pop_back();
+    }
+    CHECK(array.size() == 500);
+    CHECK(std::accumulate(array.begin(), array.end(), 0) == 499 * 500 / 2);
+    CHECK(array.data() == &array[0]);
+    const auto& same = array;
+    CHECK(std::is_sorted(same.begin(), same.end()));
+    CHECK(same[499] == 499);
+}
+
+TEST_CASE("a value of the array itself can be added, also when the array has to grow for it") {
+    plain_array<int> array;
+    array.push_back(7);
+    for (int i = 0; i < 100; ++i) array.push_back(array[0]);
+    CHECK(std::count(array.begin(), array.end(), 7) == 101);
+}
+
+TEST_CASE("values are made as their type says") {
+    struct entry {
+        int set = 3;
+        void* rest = nullptr;
+    };
+    plain_array<entry> array;
+    for (int i = 0; i < 20; ++i) array.push_back({});
+    for (const entry& each : array) CHECK((each.set == 3 && !each.rest));
+}
