@@ -27,7 +27,8 @@
 #endif
 
 // With CURFEW_SEPARATE_COMPILATION defined, which must be so in all of a program, most of what is
-// no template is compiled in one source file only: that which includes <curfew/src.hpp>.
+// no template is compiled in one source file only: that which includes <curfew/src.hpp>. What is
+// CURFEW_INLINE belongs to that, and CURFEW_DEFINITIONS tells whether it is to be defined here.
 #if !defined(CURFEW_SEPARATE_COMPILATION)
 #define CURFEW_INLINE inline
 #define CURFEW_DEFINITIONS 1

@@ -23,6 +23,7 @@
 
 namespace curfew {
 
+/// Its name, of which `data()` ends with a zero.
 constexpr std::string_view to_string(reactor_kind kind) noexcept {
     switch (kind) {
     case reactor_kind::select:
