@@ -51,7 +51,7 @@ struct spawned_fiber : fiber, recycled {
 class loop {
 public:
     loop(io_context& owner, std::unique_ptr<reactor> with) noexcept
-        : context_(owner), reactor_(std::move(with)), done_(ready_), clock_(ticks_now()),
+        : context_(owner), clock_(ticks_now()), reactor_(std::move(with)), done_(ready_),
           deadlines_(clock_.last()) {
         outside_.loop = this;
         tasks_.holds_tasks = true;
@@ -395,7 +395,10 @@ private:
             outer_thread_ = self.thread_.load(std::memory_order_relaxed);
             self.thread_.store(&outside_of_loops, std::memory_order_relaxed);
             current_run = &self.state_;
-            self.state_ = {&self, &self.outside_, &self.outside_, nullptr, false, fair_share, 0, 0};
+            self.state_ = {};
+            self.state_.running = &self;
+            self.state_.outside = self.state_.current = &self.outside_;
+            self.state_.share = fair_share;
             self.clock_.waited();
         }
         ~running_guard() {
@@ -800,9 +803,13 @@ private:
         if (!retired_) unusual_ &= ~has_retired;
     }
 
-    // What each turn needs stands together.
     io_context& context_;
     frame_resource* frames_ = nullptr;  // null: the thread's own
+    std::uint64_t settles_at_ = never;  // steps of the clock
+
+    // What each turn needs stands together, from the end of the clock to the beginning of the
+    // limits: system calls in between have used the caches.
+    turn_clock clock_;
     std::unique_ptr<reactor> reactor_;
     ready_queue ready_;
     completions done_;
@@ -813,10 +820,9 @@ private:
     /// What was posted, the newest first, and the `stop_bit`: all that comes from other threads, so
     /// that a turn looks at one word for it.
     std::atomic<std::uintptr_t> inbox_{0};
-    run_state state_;
     ready_queue ended_;
-    turn_clock clock_;
-    std::uint64_t settles_at_ = never;  // steps of the clock
+    run_state state_;
+    deadlines deadlines_;  // large
 
     ready_queue deferred_;
     ready_queue next_tick_;
@@ -828,7 +834,6 @@ private:
     fiber outside_;                    // of coroutines that are not tasks, and the root of the tree
     nursery tasks_;                    // what was spawned on its own
     std::atomic<const run_state*> thread_{nullptr};  // stands for the one in which it runs
-    deadlines deadlines_;                            // large; what it needs often comes first
 };
 
 inline reactor& reactor_of(const socket_state& socket) noexcept { return socket.loop->system(); }

@@ -74,8 +74,10 @@ struct nursery {
 }  // namespace detail
 
 struct fiber {
-    detail::cancel_scope* scope = &root;    // the innermost
     detail::suspension* waiting = nullptr;  // null while it runs, and before it has begun
+    bool in_cancelled = false;  // what `scope` says, beside what else every operation touches
+    bool doomed = false;        // about to be destroyed where it stands
+    detail::cancel_scope* scope = &root;  // the innermost
     detail::loop* loop = nullptr;
     void (*ended)(fiber&) noexcept = nullptr;   // called at its end; null afterwards
     detail::promise_base* innermost = nullptr;  // of the tasks that await each other
@@ -83,8 +85,6 @@ struct fiber {
     fiber* next = nullptr;                      // the nursery's list
     fiber** link = nullptr;
     detail::cancel_scope root;
-    bool doomed = false;        // about to be destroyed where it stands
-    bool in_cancelled = false;  // what `scope` says, at hand for every operation
 
     fiber() = default;
     fiber(const fiber&) = delete;

@@ -58,17 +58,11 @@ enum class outcome : std::uint8_t {
 /// What the library keeps of a socket for its reactor. It stays where it is while the socket object
 /// moves, and lives until no operation is pending on it.
 struct socket_state {
-    detail::loop* loop = nullptr;  // null once the context is gone
-    socket_state* next = nullptr;  // the context's list of all sockets
-    socket_state** link = nullptr;
-    platform::socket_handle handle = platform::invalid_socket;
-    platform::transport type = platform::transport::stream;
-    bool was_open = false;  // it has had a handle
-    /// A cancelled write left an unknown part of its bytes in the stream: all later ones fail.
-    bool write_broken = false;
-
+    // What every operation looks at stands together: system calls in between have used the caches.
     operation* reader = nullptr;  // the pending operation of each direction
     operation* writer = nullptr;
+    detail::loop* loop = nullptr;  // null once the context is gone
+    platform::socket_handle handle = platform::invalid_socket;
 
     /// Directions in which a non-blocking try is worth its system call, as far as the reactor knows
     /// (bits of `readiness`). None while the socket is closed or an operation is pending in that
@@ -84,7 +78,14 @@ struct socket_state {
     /// The system may still refer to this record: it is freed with the context, not before.
     bool haunted = false;
 
+    platform::transport type = platform::transport::stream;
+    bool was_open = false;  // it has had a handle
+    /// A cancelled write left an unknown part of its bytes in the stream: all later ones fail.
+    bool write_broken = false;
     std::uint32_t slot = 0;  // the reactor's own; zero in a new socket
+
+    socket_state* next = nullptr;  // the context's list of all sockets
+    socket_state** link = nullptr;
 
     bool is_open() const noexcept { return handle != platform::invalid_socket; }
 

@@ -21,13 +21,13 @@ class loop;
 
 /// What a loop is doing, or a thread outside of any.
 struct run_state {
-    loop* running = nullptr;       // that loop
-    fiber* outside = nullptr;      // that loop's fiber for coroutines that are not the library's
     fiber* current = nullptr;      // the fiber that runs
     std::coroutine_handle<> next;  // who goes on when the current coroutine has returned
-    bool on_trampoline = false;    // somebody will look at `next`
     int share = 1;                 // completions at once that the coroutine has left
-    int reserve = 0;               // and the same, each of them only before `end`
+    bool on_trampoline = false;    // somebody will look at `next`
+    loop* running = nullptr;       // that loop
+    fiber* outside = nullptr;      // that loop's fiber for coroutines that are not the library's
+    int reserve = 0;               // like `share`, each of them only before `end`
     ticks end = 0;
 };
 

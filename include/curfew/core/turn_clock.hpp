@@ -32,7 +32,7 @@ public:
     static constexpr unsigned seldom = 128;
     static constexpr ticks long_step = 500'000;  // ns
 
-    explicit turn_clock(ticks now) noexcept : last_(now), last_judged_(now) {}
+    explicit turn_clock(ticks now) noexcept : last_judged_(now), last_(now) {}
 
     /// The last reading: from this turn, or some short turns old.
     ticks last() const noexcept { return last_; }
@@ -86,14 +86,15 @@ private:
         last_judged_ = now;
     }
 
-    ticks last_;
+    // What each turn needs comes last.
     ticks last_judged_;
-    std::uint64_t steps_ = 0;
-    std::uint64_t read_at_ = 0;
     std::uint64_t judged_at_ = 0;
+    unsigned looks_to_come_ = patience;  // until it is judged
+    std::uint64_t read_at_ = 0;
     std::uint64_t due_ = 0;  // at so many steps a look is due; 0: at the end of each turn
     std::uint64_t due_without_limits_ = seldom;
-    unsigned looks_to_come_ = patience;  // until it is judged
+    std::uint64_t steps_ = 0;
+    ticks last_;
 };
 
 }  // namespace curfew::detail

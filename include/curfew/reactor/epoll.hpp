@@ -139,11 +139,11 @@ private:
     }
 
     int epoll_;
+    epoll_event events_[batch];
     int error_ = 0;
     bool has_pwait2_ = true;
     platform::waker waker_;
     socket_state nobody_;  // the waker's, whose edge needs no draining and who waits for nothing
-    epoll_event events_[batch];
 };
 
 }  // namespace curfew
