@@ -76,6 +76,7 @@ class Peers:
         self.at = at
         curfew = at("echo_curfew")
         self.plain = Peer("plain epoll", at("echo_epoll"))
+        self.coroutines = Peer("plain epoll, coroutines", at("echo_coroutines"))
         self.curfew = Peer("curfew", curfew)
         self.cancel = Peer("curfew, limit cancel", curfew, "--limit", "cancel", limit_over=self.curfew)
         self.close = Peer("curfew, limit close", curfew, "--limit", "close", limit_over=self.curfew)
@@ -108,8 +109,8 @@ class Peers:
                                      programs / "bench_limits_asio", "--limit", way) for way in ways]
 
     def on_epoll(self, quick):
-        first = [self.plain, self.curfew, self.cancel, self.close, self.asio, self.asio_or,
-                 self.libuv, self.libuv_timer]
+        first = [self.plain, self.coroutines, self.curfew, self.cancel, self.close, self.asio,
+                 self.asio_or, self.libuv, self.libuv_timer]
         return first + ([] if quick else [self.exact, self.asio_tuple, self.poll]) + self.against
 
     def on_io_uring(self):
