@@ -15,6 +15,7 @@
 #include <cstring>
 #include <vector>
 
+#include <malloc.h>
 #include <netinet/tcp.h>
 #include <unistd.h>
 
@@ -119,6 +120,10 @@ public:
         : connections_(given.number("--connections", 1)), warm_up_(connections_ > 64 ? 4 : 50),
           rounds_of_each_((given.number("--rounds", 100'000) + connections_ - 1) / connections_),
           counter_(connections_ * warm_up_, connections_ * rounds_of_each_) {
+        // Some programs free a connection's buffers at its end, while others are still measured:
+        // giving large ones back to the system is no part of a round trip.
+        mallopt(M_MMAP_THRESHOLD, 1 << 30);
+        mallopt(M_TRIM_THRESHOLD, 1 << 30);
         if (latency_wanted) latencies.reserve(connections_ * rounds_of_each());
     }
 

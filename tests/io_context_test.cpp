@@ -314,32 +314,40 @@ REACTOR_TEST("poll looks at the sockets") {
 }
 
 REACTOR_TEST("poll takes all that is ready, more than a system call tells at once") {
-    constexpr int count = 400;
-    io_context ctx(kind);
-    int received = 0;
-    std::vector<ip::endpoint> where;
-    for (int i = 0; i < count; ++i) {
-        udp::socket socket(ctx);
-        socket.bind(any_port()).value();
-        where.push_back(socket.local_endpoint());
-        ctx.spawn([](udp::socket own, int& total) -> task<> {
-            std::array<char, 8> buffer;
-            auto [ec, n] = co_await own.receive(buffer);
-            total += !ec && n == 1;
-        }(std::move(socket), received));
-    }
-    while (ctx.poll() > 0) {}
-    CHECK(received == 0);
-    {
+    constexpr std::size_t count = 400;
+    // A reactor may have the system tell less at a time after it has brought much.
+    for (const std::size_t size : {std::size_t{1}, std::size_t{16'384}}) {
+        CAPTURE(size);
+        io_context ctx(kind);
+        std::size_t received = 0;
+        std::vector<ip::endpoint> where;
+        for (std::size_t i = 0; i < count; ++i) {
+            udp::socket socket(ctx);
+            socket.bind(any_port()).value();
+            where.push_back(socket.local_endpoint());
+            ctx.spawn([](udp::socket own, std::size_t wanted, std::size_t& total) -> task<> {
+                std::vector<char> buffer(wanted);
+                for (int round = 0; round < 2; ++round) {
+                    auto [ec, n] = co_await own.receive(buffer);
+                    total += !ec && n == wanted;
+                }
+            }(std::move(socket), size, received));
+        }
+        while (ctx.poll() > 0) {}
+        CHECK(received == 0);
         io_context other(kind);
         udp::socket sender(other);
         sender.bind(any_port()).value();
-        other.block_on([](udp::socket& from, const std::vector<ip::endpoint>& all) -> task<> {
-            for (const ip::endpoint& each : all) (co_await from.send_to("x", each)).value();
-        }(sender, where));
+        const std::string datagram(size, 'x');
+        for (std::size_t round = 1; round <= 2; ++round) {
+            other.block_on([](udp::socket& from, const std::vector<ip::endpoint>& all,
+                              const std::string& what) -> task<> {
+                for (const ip::endpoint& each : all) (co_await from.send_to(what, each)).value();
+            }(sender, where, datagram));
+            ctx.poll();
+            CHECK(received == round * count);
+        }
     }
-    ctx.poll();
-    CHECK(received == count);
 }
 
 REACTOR_TEST("poll_for of a long time returns as soon as nothing is ready") {

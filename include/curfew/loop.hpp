@@ -372,7 +372,7 @@ private:
     static constexpr std::size_t all_of_them = static_cast<std::size_t>(-1);
     static constexpr std::uint64_t never = static_cast<std::uint64_t>(-1);
     static constexpr std::size_t fair_batch = 256;  // resumed between two looks at the system
-    static constexpr std::size_t full_look = 16;    // completions: there may be more behind them
+    static constexpr std::size_t full_look = 4;     // completions: there may be more behind them
     static constexpr int most_looks = 1000;         // of a poll
     static constexpr int fair_share = 64;           // completions at once, between two suspensions
 
