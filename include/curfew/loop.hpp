@@ -373,7 +373,7 @@ private:
     static constexpr std::uint64_t never = static_cast<std::uint64_t>(-1);
     static constexpr std::size_t fair_batch = 256;  // resumed between two looks at the system
     static constexpr std::size_t full_look = 4;     // completions: there may be more behind them
-    static constexpr int most_looks = 1000;         // of a poll
+    static constexpr int most_looks = 1000;         // of a poll, and before limits expire
     static constexpr int fair_share = 64;           // completions at once, between two suspensions
 
     // Bits of `unusual_`:
@@ -582,7 +582,8 @@ private:
     }
 
     CURFEW_COLD ticks expire(ticks now, bool resumed) {
-        if (resumed) reap(no_time);
+        bool more = resumed;
+        for (int looks = 0; more && looks < most_looks; ++looks) more = look_at_once();
         deadlines_.expire(now);
         note_ready();
         const ticks bound = deadlines_.bound();
