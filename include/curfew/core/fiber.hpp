@@ -74,9 +74,6 @@ struct nursery {
 }  // namespace detail
 
 struct fiber {
-    detail::suspension* waiting = nullptr;  // null while it runs, and before it has begun
-    bool in_cancelled = false;  // what `scope` says, beside what else every operation touches
-    bool doomed = false;        // about to be destroyed where it stands
     detail::cancel_scope* scope = &root;  // the innermost
     detail::loop* loop = nullptr;
     void (*ended)(fiber&) noexcept = nullptr;   // called at its end; null afterwards
@@ -85,6 +82,10 @@ struct fiber {
     fiber* next = nullptr;                      // the nursery's list
     fiber** link = nullptr;
     detail::cancel_scope root;
+    // What every operation touches stands together.
+    detail::suspension* waiting = nullptr;  // null while it runs, and before it has begun
+    bool in_cancelled = false;              // what `scope` says
+    bool doomed = false;                    // about to be destroyed where it stands
 
     fiber() = default;
     fiber(const fiber&) = delete;
