@@ -378,7 +378,8 @@ def fits(name, value, budgets):
 
 def check(arguments):
     """The counts that must not grow, whatever else the machine does."""
-    programs = build(arguments, "bench_echo_epoll", "bench_echo_curfew", "bench_limits_curfew")
+    programs = build(arguments, "bench_echo_epoll", "bench_echo_curfew", "bench_limits_curfew",
+                     "bench_idle_curfew")
     peers = Peers(programs)
     measured = [peers.plain, peers.curfew, peers.cancel, peers.close]
     counts = measure.count_echo(measured, arguments.build / "profiles")
@@ -387,7 +388,9 @@ def check(arguments):
     alone = measure.side_by_side(
         lambda case: measure.count_limit(limits, arguments.build / "profiles", case=case,
                                          outstanding=64), cases)
+    idle = figures(run(Peer("curfew", peers.at("idle_curfew")).command(connections=1000)))
     rows = [("instructions_per_round_trip", "echo", counts[peers.curfew][0]),
+            ("bytes_per_idle_connection", "idle in a limited read", idle["bytes_per_connection"]),
             *(("instructions_per_limit_at_worst", peer.label, cost_of_limit(counts, peer))
               for peer in measured[2:]),
             *(("allocations_per_round_trip", peer.label, counts[peer][1])
