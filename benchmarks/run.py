@@ -489,7 +489,7 @@ def main():
     parser.add_argument("--quick", action="store_true",
                         help="less of everything: under two minutes once it is built")
     parser.add_argument("--check", action="store_true",
-                        help="only count curfew's instructions, allocations and memory, and fail if they "
+                        help="only count instructions, allocations and memory, and fail if they "
                              "are over benchmarks/budgets.txt")
     parser.add_argument("--against", action="append", default=[], type=against,
                         metavar="NAME=DIRECTORY",
