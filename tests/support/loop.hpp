@@ -1,6 +1,8 @@
 // Running a test's coroutine, and connections for it.
 #pragma once
 
+#include <chrono>
+#include <thread>
 #include <utility>
 
 #include <curfew/curfew.hpp>
@@ -20,6 +22,31 @@ template <class Body>
 void run(reactor_kind kind, Body body) {
     io_context ctx(kind);
     ctx.block_on(body(ctx));
+}
+
+/// Runs the loop until the task has ended, and gives what it returned.
+template <class T>
+T join(io_context& ctx, join_handle<T>& handle) {
+    return ctx.block_on(
+        [](join_handle<T>& joined) -> task<T> { co_return co_await joined; }(handle));
+}
+
+/// What has been spawned has its first turn, and arms limits of `limit`; `act` runs when they are
+/// over, and before the loop looks at them. False: the machine was too slow for that. Then `act`
+/// has not run, and whoever waits times out, and rightly.
+template <class Act>
+bool act_when_limits_are_over(io_context& ctx, std::chrono::milliseconds limit, Act act) {
+    const auto begun = curfew::clock::now();
+    ctx.run_one();
+    bool acted = false;
+    ctx.post([&] {
+        if (curfew::clock::now() >= begun + limit) return;  // the loop may have looked before this
+        std::this_thread::sleep_for(limit + 2ms);
+        act();
+        acted = true;
+    });
+    ctx.run_one();  // the function; the look at the limits follows
+    return acted;
 }
 
 inline ip::endpoint any_port() { return {ip::address::loopback_v4(), 0}; }
