@@ -23,6 +23,7 @@
 #include <curfew/curfew.hpp>
 
 #include "support/counted.hpp"
+#include "support/crowd.hpp"
 #include "support/fatal.hpp"
 #include "support/foreign.hpp"
 #include "support/platform.hpp"
@@ -38,6 +39,9 @@
 using namespace curfew;
 using namespace std::chrono_literals;
 using test::counted;
+using test::crowd;
+using test::honest_system;
+using test::join;
 using test::watched_reactor;
 using time_point = curfew::clock::time_point;
 
@@ -319,35 +323,56 @@ REACTOR_TEST("poll takes all that is ready, more than a system call tells at onc
     for (const std::size_t size : {std::size_t{1}, std::size_t{16'384}}) {
         CAPTURE(size);
         io_context ctx(kind);
+        crowd all(ctx, count);
         std::size_t received = 0;
-        std::vector<ip::endpoint> where;
-        for (std::size_t i = 0; i < count; ++i) {
-            udp::socket socket(ctx);
-            socket.bind(any_port()).value();
-            where.push_back(socket.local_endpoint());
-            ctx.spawn([](udp::socket own, std::size_t wanted, std::size_t& total) -> task<> {
+        for (udp::socket& each : all.sockets)
+            ctx.spawn([](udp::socket& from, std::size_t wanted, std::size_t& total) -> task<> {
                 std::vector<char> buffer(wanted);
                 for (int round = 0; round < 2; ++round) {
-                    auto [ec, n] = co_await own.receive(buffer);
+                    auto [ec, n] = co_await from.receive(buffer);
                     total += !ec && n == wanted;
                 }
-            }(std::move(socket), size, received));
-        }
+            }(each, size, received));
         while (ctx.poll() > 0) {}
         CHECK(received == 0);
-        io_context other(kind);
-        udp::socket sender(other);
-        sender.bind(any_port()).value();
-        const std::string datagram(size, 'x');
         for (std::size_t round = 1; round <= 2; ++round) {
-            other.block_on([](udp::socket& from, const std::vector<ip::endpoint>& all,
-                              const std::string& what) -> task<> {
-                for (const ip::endpoint& each : all) (co_await from.send_to(what, each)).value();
-            }(sender, where, datagram));
+            all.reach(kind, size);
             ctx.poll();
             CHECK(received == round * count);
         }
     }
+}
+
+REACTOR_TEST("events that nobody waits for hide nothing, neither from poll nor from a limit") {
+    const honest_system now;
+    io_context ctx(kind);
+    crowd idle(ctx, 200);
+    crowd wanted(ctx, 1);
+    const auto receive = [](udp::socket& from, std::chrono::milliseconds limit) -> task<bool> {
+        std::array<char, 8> buffer;
+        auto [ec, n] = co_await with_timeout(from.receive(buffer), limit);
+        co_return !ec && n == 1;
+    };
+    // Since they have waited once, the system is asked about them.
+    for (udp::socket& each : idle.sockets) ctx.spawn(receive(each, 1min));
+    while (ctx.poll() > 0) {}
+    for (udp::socket& each : idle.sockets) each.cancel();
+    ctx.run();
+
+    auto polled = ctx.spawn(receive(wanted.sockets.front(), 1min));
+    while (ctx.poll() > 0) {}
+    idle.reach(kind, 1);
+    wanted.reach(kind, 1);
+    ctx.poll();
+    CHECK(polled.done());
+    CHECK(join(ctx, polled));
+
+    auto limited = ctx.spawn(receive(wanted.sockets.front(), 20ms));
+    while (ctx.poll() > 0) {}
+    idle.reach(kind, 1);
+    wanted.reach(kind, 1);
+    std::this_thread::sleep_for(25ms);  // nobody looks until the limit is over
+    CHECK(join(ctx, limited));
 }
 
 REACTOR_TEST("poll_for of a long time returns as soon as nothing is ready") {

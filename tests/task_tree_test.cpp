@@ -1,4 +1,6 @@
 // io_context::tasks and io_context::dump: what a person sees who debugs a hung program.
+#include <curfew/task_tree.hpp>
+
 #include <doctest/doctest.h>
 
 #include <array>

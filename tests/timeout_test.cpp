@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "support/crowd.hpp"
 #include "support/loop.hpp"
 
 using namespace test;
@@ -419,40 +420,26 @@ REACTOR_TEST(
 
 REACTOR_TEST("what has arrived in time beats its limit, however much it is at once") {
     const honest_system now;
-    constexpr int count = 200;
+    constexpr std::size_t count = 200;
     for (const std::size_t size : {std::size_t{1}, std::size_t{16'384}}) {
         CAPTURE(size);
         io_context ctx(kind);
-        int received = 0;
-        std::vector<ip::endpoint> where;
-        for (int i = 0; i < count; ++i) {
-            udp::socket socket(ctx);
-            socket.bind(any_port()).value();
-            where.push_back(socket.local_endpoint());
-            ctx.spawn([](udp::socket own, std::size_t wanted, int& total) -> task<> {
+        crowd all(ctx, count);
+        std::size_t received = 0;
+        for (udp::socket& each : all.sockets)
+            ctx.spawn([](udp::socket& from, std::size_t wanted, std::size_t& total) -> task<> {
                 std::vector<char> buffer(wanted);
                 // The first tells the reactor how much it has to expect of each.
                 for (const auto limit : {std::chrono::milliseconds(1min), 20ms}) {
-                    auto [ec, n] = co_await with_timeout(own.receive(buffer), limit);
+                    auto [ec, n] = co_await with_timeout(from.receive(buffer), limit);
                     total += !ec && n == wanted;
                 }
-            }(std::move(socket), size, received));
-        }
+            }(each, size, received));
         while (ctx.poll() > 0) {}
-        io_context other(kind);
-        udp::socket sender(other);
-        sender.bind(any_port()).value();
-        const std::string datagram(size, 'x');
-        for (int round = 1; round <= 2; ++round) {
-            other.block_on([](udp::socket& from, const std::vector<ip::endpoint>& all,
-                              const std::string& what) -> task<> {
-                for (const ip::endpoint& each : all) (co_await from.send_to(what, each)).value();
-            }(sender, where, datagram));
-            if (round == 1)
-                ctx.poll();
-            else
-                std::this_thread::sleep_for(25ms);  // nobody looks until all limits are over
-        }
+        all.reach(kind, size);
+        ctx.poll();
+        all.reach(kind, size);
+        std::this_thread::sleep_for(25ms);  // nobody looks until all limits are over
         ctx.run();
         CHECK(received == 2 * count);
     }

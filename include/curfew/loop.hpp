@@ -372,7 +372,6 @@ private:
     static constexpr std::size_t all_of_them = static_cast<std::size_t>(-1);
     static constexpr std::uint64_t never = static_cast<std::uint64_t>(-1);
     static constexpr std::size_t fair_batch = 256;  // resumed between two looks at the system
-    static constexpr std::size_t full_look = 4;     // completions: there may be more behind them
     static constexpr int most_looks = 1000;         // of a poll, and before limits expire
     static constexpr int fair_share = 64;           // completions at once, between two suspensions
 
@@ -501,12 +500,11 @@ private:
         return true;
     }
 
-    /// A look that does not wait. True: there may be more than it has brought, because the system
-    /// tells of so many events at a time.
+    /// A look that does not wait. True: there may be more than it has brought.
     bool look_at_once() {
-        const ready_queue::place from = ready_.end();
+        done_.take_more_may_follow();  // what was said of another look
         reap(no_time);
-        return ready_queue::holds(from, full_look);
+        return done_.take_more_may_follow();
     }
 
     /// What is seldom due: sockets that are gone, coroutines that gave way, exceptions that nobody

@@ -114,21 +114,6 @@ TEST_CASE("removing what is not queued changes nothing") {
     CHECK(drained(queue) == nodes{&a, &b});
 }
 
-TEST_CASE("a queue knows how many stand behind a place at least") {
-    ready_queue queue;
-    std::array<ready_node, 4> node;
-    CHECK(ready_queue::holds(queue.end(), 0));
-    CHECK_FALSE(ready_queue::holds(queue.end(), 1));
-    queue.push(node[0]);
-    const ready_queue::place from = queue.end();
-    CHECK_FALSE(ready_queue::holds(from, 1));
-    queue.push(node[1]);
-    queue.push(node[2]);
-    queue.push(node[3]);
-    CHECK(ready_queue::holds(from, 3));
-    CHECK_FALSE(ready_queue::holds(from, 4));
-}
-
 TEST_CASE("a ready queue behaves like a deque in random sequences") {
     const unsigned seed = std::random_device()();
     CAPTURE(seed);

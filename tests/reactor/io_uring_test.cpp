@@ -1,6 +1,7 @@
 // What only io_uring has to prove: full queues, requests that hold on to sockets, threads that come
 // and go, and machines that forbid it. (What other reactors have to prove, too: pending_test.cpp.)
 #include <curfew/reactor/io_uring.hpp>
+#include <curfew/reactor/io_uring_ring.hpp>
 
 #if defined(CURFEW_HAS_IO_URING)
 
@@ -21,6 +22,7 @@
 #include <thread>
 #include <vector>
 
+#include "support/crowd.hpp"
 #include "support/effort.hpp"
 #include "support/fatal.hpp"
 #include "support/loop.hpp"
@@ -298,6 +300,29 @@ TEST_CASE("a loop that has settled has a ring of its thread's own, and moves out
     const int before = rings();
     CHECK(rings_when_settled(ctx) == before + 1);
     CHECK(rings() == before);
+}
+
+TEST_CASE("a loop that has settled takes all that has arrived before a limit expires") {
+    if (!can_settle()) return;
+    io_context ctx(reactor_kind::io_uring);
+    crowd all(ctx, 200);
+    int received = 0;
+    const auto receive = [&](udp::socket& from) -> task<> {
+        std::array<char, 8> buffer;
+        auto [ec, n] = co_await with_timeout(from.receive(buffer), 200ms);
+        received += !ec && n == 1;
+    };
+    const auto talk = [&]() -> task<> {
+        co_await settle();
+        task_group group;
+        for (udp::socket& each : all.sockets) group.spawn(receive(each));
+        for (int turns = 0; turns < 3; ++turns) co_await yield();  // the kernel knows of all
+        all.reach(reactor_kind::poll, 1);
+        std::this_thread::sleep_for(210ms);  // nobody looks until all limits are over
+        (co_await group.join()).value();
+    };
+    ctx.block_on(talk());
+    CHECK(received == 200);
 }
 
 TEST_CASE("a loop that has settled interrupts nothing that blocks in its thread") {

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "../config.hpp"
 #include "../platform/platform.hpp"
@@ -240,8 +241,16 @@ public:
         ready_.push(op);
     }
 
+    /// This `wait` has brought as much as the system tells at a time: another one may bring more at
+    /// once. A reactor whose `wait` always brings all there is has no need to say so.
+    void more_may_follow() noexcept { more_may_follow_ = true; }
+
+    /// Whether that has been said since the last time it was asked.
+    bool take_more_may_follow() noexcept { return std::exchange(more_may_follow_, false); }
+
 private:
     detail::ready_queue& ready_;
+    bool more_may_follow_ = false;
 };
 
 }  // namespace curfew

@@ -41,21 +41,6 @@ public:
         return node;
     }
 
-    /// A place in the queue, which stays valid until what stands before it is taken out.
-    using place = ready_node* const*;
-
-    /// Where the next one will stand.
-    place end() const noexcept { return end_; }
-
-    /// Whether at least so many stand at that place and behind it.
-    static bool holds(place from, std::size_t count) noexcept {
-        for (; count > 0; --count) {
-            if (!*from) return false;
-            from = &(*from)->next;
-        }
-        return true;
-    }
-
     /// Puts all of `other` at the end.
     void append(ready_queue& other) noexcept {
         if (other.empty()) [[likely]]

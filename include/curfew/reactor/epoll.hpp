@@ -88,6 +88,7 @@ private:
     CURFEW_APART int none_or_many(int count, completions& done) noexcept {
         if (count < 0) count = look_again();
         if (count <= 0) return -count;
+        if (count == batch_) done.more_may_follow();
         std::size_t bytes = 0;
         for (int i = 0; i < count; ++i) {
             const auto& socket = *static_cast<const socket_state*>(events_[i].data.ptr);

@@ -54,7 +54,8 @@ public:
 
     /// Delivers what has completed. Waits up to `time` (zero: not at all; `platform::forever`)
     /// if nothing has, returns at the latest a little after it, and never before it without a
-    /// reason to. Returns 0, or the system's error number if the reactor as a whole has failed.
+    /// reason to. If it may have left something that is there, it calls `done.more_may_follow()`.
+    /// Returns 0, or the system's error number if the reactor as a whole has failed.
     virtual int wait(std::chrono::nanoseconds time, completions& done) noexcept = 0;
 
     /// Ends the current `wait`, or else the next one, at once. From any thread.
