@@ -12,7 +12,9 @@
 #include "core/deadlines.hpp"
 #include "core/fiber.hpp"
 #include "core/frame_memory.hpp"
+#include "core/inbox.hpp"
 #include "core/ready_queue.hpp"
+#include "core/socket_list.hpp"
 #include "core/trampoline.hpp"
 #include "core/turn_clock.hpp"
 #include "frame_resource.hpp"
@@ -65,11 +67,11 @@ public:
     /// then destroys the frames that hold them.
     ~loop() {
         const running_guard guard(*this);
-        for (socket_state* each = sockets_; each; each = each->next)
+        for (socket_state* each = sockets_.first(); each; each = each->next)
             reactor_->close(*each, close_mode::graceful, done_);
-        for (socket_state* each = sockets_; each; each = each->next)
+        for (socket_state* each = sockets_.first(); each; each = each->next)
             while (each->reader || each->writer) reap(platform::forever);
-        for (sweep_retired(); retired_; sweep_retired()) reap(platform::forever);
+        for (sweep_retired(); retired_.first(); sweep_retired()) reap(platform::forever);
         // Destructors in a frame may give back a permit, set an event or cancel: nobody waits any
         // more who would be queued by that, and destroyed with the same frame.
         for (nursery* each = outside_.root.nurseries; each; each = each->next)
@@ -78,7 +80,7 @@ public:
         // to is destroyed.
         closing_ = true;
         while (nursery* const any = outside_.root.nurseries) {
-            take_inbox(ready_);
+            take_inbox();
             discard(ready_);
             discard(deferred_);
             discard(next_tick_);
@@ -87,11 +89,11 @@ public:
             else
                 abandon(static_cast<spawned_fiber&>(*any->first));
         }
-        while (sockets_) {
-            sockets_->loop = nullptr;
-            unlink(*sockets_);
+        while (socket_state* const socket = sockets_.first()) {
+            socket->loop = nullptr;
+            socket_list::remove(*socket);
         }
-        while (haunted_) free(unlink(*haunted_));
+        while (socket_state* const socket = haunted_.first()) remove_and_free(*socket);
     }
 
     io_context& context() noexcept { return context_; }
@@ -233,7 +235,7 @@ public:
         socket->loop = this;
         socket->type = type;
         if (handle != platform::invalid_socket) opened(*socket, handle);
-        link(*socket, sockets_);
+        sockets_.add(*socket);
         return socket;
     }
 
@@ -249,12 +251,12 @@ public:
         loop* const owner = socket->loop;
         if (!owner) return free(socket);
         owner->reactor_->close(*socket, close_mode::graceful, owner->done_);
-        unlink(*socket);
+        socket_list::remove(*socket);
         if (socket->reader || socket->writer) {  // a proactor has yet to reap them
-            link(*socket, owner->retired_);
+            owner->retired_.add(*socket);
             owner->unusual_ |= has_retired;
         } else if (socket->haunted) {
-            link(*socket, owner->haunted_);
+            owner->haunted_.add(*socket);
         } else {
             free(socket);
         }
@@ -264,27 +266,17 @@ public:
 
     void post(posted_function& function) noexcept {
         if (current_run == &state_) return ready_.push(function);
-        // Only who finds the inbox empty wakes the loop: whoever comes later knows that somebody
-        // has, and that the loop, which empties the inbox only after waking up, has yet to look.
-        std::uintptr_t before = inbox_.load(std::memory_order_relaxed);
-        std::uintptr_t after;
-        do {
-            function.next = newest_in(before);
-            after = reinterpret_cast<std::uintptr_t>(static_cast<ready_node*>(&function)) |
-                    (before & stop_bit);
-        } while (!inbox_.compare_exchange_weak(before, after, std::memory_order_release,
-                                               std::memory_order_relaxed));
-        if (!before) reactor_->wake();
+        if (inbox_.push(function)) reactor_->wake();
     }
 
     /// Takes back what was posted and has not run. From the loop's thread.
     void withdraw(posted_function& function) noexcept {
-        take_inbox(ready_);
+        take_inbox();
         ready_.remove(function);
     }
 
     void stop() noexcept {
-        inbox_.fetch_or(stop_bit, std::memory_order_release);
+        inbox_.stop();
         // In the loop's own thread too: a signal handler may run just before the loop begins to
         // wait.
         reactor_->wake();
@@ -382,9 +374,6 @@ private:
     static constexpr unsigned has_ready = 8;     // `ready_` is not empty: it does not wait
     static constexpr unsigned has_stopped = 16;  // stop() was called
 
-    /// In `inbox_`: stop() was called. What is posted is aligned, so that it has no such address.
-    static constexpr std::uintptr_t stop_bit = 1;
-
     /// While it lives, this loop is the one that runs in this thread.
     class running_guard {
     public:
@@ -450,13 +439,12 @@ private:
     }
 
     bool has_work() const noexcept {
-        return live_ > 0 || !ready_.empty() || !deferred_.empty() ||
-               inbox_.load(std::memory_order_relaxed);
+        return live_ > 0 || !ready_.empty() || !deferred_.empty() || !inbox_.empty();
     }
 
     /// True once for each stop().
     bool stopping() noexcept {
-        if (inbox_.load(std::memory_order_relaxed)) take_inbox(ready_);
+        if (!inbox_.empty()) take_inbox();
         const bool stopped = unusual_ & has_stopped;
         unusual_ &= ~has_stopped;
         return stopped;
@@ -483,9 +471,9 @@ private:
         if (const int error = reactor_->wait(time, done_)) [[unlikely]]
             raise(system_error(error), "curfew: the reactor failed");
         clock_.waited();
-        if (!inbox_.load(std::memory_order_relaxed)) [[likely]]
+        if (inbox_.empty()) [[likely]]
             return false;
-        take_inbox(ready_);
+        take_inbox();
         return true;
     }
 
@@ -595,27 +583,11 @@ private:
     ticks read_clock() noexcept { return clock_.read(ticks_now()); }
 
     bool stop_asked_for() const noexcept {
-        return (inbox_.load(std::memory_order_relaxed) & stop_bit) || (unusual_ & has_stopped);
+        return inbox_.stop_asked_for() || (unusual_ & has_stopped);
     }
 
-    static ready_node* newest_in(std::uintptr_t inbox) noexcept {
-        return reinterpret_cast<ready_node*>(inbox & ~stop_bit);
-    }
-
-    /// Appends what other threads have posted, in their order, and notes a stop.
-    CURFEW_COLD void take_inbox(ready_queue& to) noexcept {
-        if (!inbox_.load(std::memory_order_relaxed)) return;
-        const std::uintptr_t inbox = inbox_.exchange(0, std::memory_order_acquire);
-        if (inbox & stop_bit) unusual_ |= has_stopped;
-        ready_node* newest = newest_in(inbox);
-        ready_node* oldest = nullptr;
-        while (newest) {
-            ready_node* const next = newest->next;
-            newest->next = oldest;
-            oldest = newest;
-            newest = next;
-        }
-        while (oldest) to.push(*std::exchange(oldest, oldest->next));
+    CURFEW_COLD void take_inbox() noexcept {
+        if (inbox_.take(ready_)) unusual_ |= has_stopped;
     }
 
     // The ends of fibers -----------------------------------------------------------------------
@@ -772,34 +744,25 @@ private:
             }
     }
 
-    // Lists ------------------------------------------------------------------------------------
-
-    static void link(socket_state& socket, socket_state*& head) noexcept {
-        socket.next = head;
-        if (head) head->link = &socket.next;
-        socket.link = &head;
-        head = &socket;
-    }
-
-    static socket_state* unlink(socket_state& socket) noexcept {
-        *socket.link = socket.next;
-        if (socket.next) socket.next->link = socket.link;
-        socket.link = nullptr;
-        return &socket;
-    }
+    // Sockets that are gone --------------------------------------------------------------------
 
     static void free(socket_state* socket) noexcept {
         socket->~socket_state();
         give_back(socket, sizeof(socket_state));
     }
 
+    static void remove_and_free(socket_state& socket) noexcept {
+        socket_list::remove(socket);
+        free(&socket);
+    }
+
     CURFEW_COLD void sweep_retired() noexcept {
-        for (socket_state* each = retired_; each;) {
+        for (socket_state* each = retired_.first(); each;) {
             socket_state* const next = each->next;
-            if (!each->reader && !each->writer) free(unlink(*each));
+            if (!each->reader && !each->writer) remove_and_free(*each);
             each = next;
         }
-        if (!retired_) unusual_ &= ~has_retired;
+        if (!retired_.first()) unusual_ &= ~has_retired;
     }
 
     io_context& context_;
@@ -816,9 +779,7 @@ private:
     bool closing_ = false;
     bool destroying_ = false;
     bool has_resident_ = false;  // a run that is to last
-    /// What was posted, the newest first, and the `stop_bit`: all that comes from other threads, so
-    /// that a turn looks at one word for it.
-    std::atomic<std::uintptr_t> inbox_{0};
+    inbox inbox_;
     ready_queue ended_;
     run_state state_;
     deadlines deadlines_;  // large
@@ -827,11 +788,11 @@ private:
     ready_queue next_tick_;
     ready_queue failures_;
     std::size_t live_ = 0;  // spawned tasks that have not ended
-    socket_state* sockets_ = nullptr;
-    socket_state* retired_ = nullptr;  // sockets gone while the system still worked on them
-    socket_state* haunted_ = nullptr;  // and those of which it may have events until the end
-    fiber outside_;                    // of coroutines that are not tasks, and the root of the tree
-    nursery tasks_;                    // what was spawned on its own
+    socket_list sockets_;
+    socket_list retired_;  // sockets gone while the system still worked on them
+    socket_list haunted_;  // and those of which it may have events until the end
+    fiber outside_;        // of coroutines that are not tasks, and the root of the tree
+    nursery tasks_;        // what was spawned on its own
     std::atomic<const run_state*> thread_{nullptr};  // stands for the one in which it runs
 };
 
