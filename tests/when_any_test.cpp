@@ -363,6 +363,82 @@ REACTOR_TEST("a limit around when_any says timed_out when no branch has ended") 
     });
 }
 
+REACTOR_TEST(
+    "a branch that has completed by the limit around when_any has won, and nothing timed out") {
+    const honest_system now;
+    io_context ctx(kind);
+    auto [silent, silent_peer] = ctx.block_on(test::connect(ctx));
+    auto [client, server] = ctx.block_on(test::connect(ctx));
+    blocking_socket peer(descriptor_of(server.release()));
+    const auto fixed = [](tcp::socket& a, tcp::socket& b) -> task<std::string> {
+        bytes nothing, buffer;
+        auto [ec, any] =
+            co_await with_timeout(when_any(a.read_some(nothing), b.read_some(buffer)), 10ms);
+        if (ec || any.index != 1) co_return ec.message();
+        CHECK(std::get<0>(any.results).error() == errc::canceled);
+        co_return text(buffer, std::get<1>(any.results).value());
+    };
+    const auto range = [](tcp::socket& a, tcp::socket& b) -> task<std::string> {
+        bytes nothing, buffer;
+        std::vector<decltype(a.read_some(nothing))> reads{a.read_some(nothing),
+                                                          b.read_some(buffer)};
+        auto [ec, any] = co_await with_timeout(when_any(reads), 10ms);
+        co_return ec || any.index != 1 ? ec.message() : text(buffer, any.results[1].value());
+    };
+    const auto within_a_task = [](tcp::socket& a, tcp::socket& b) -> task<std::string> {
+        bytes buffer;
+        const auto first = [&]() -> task<std::size_t> {
+            bytes nothing;
+            auto [index, results] = co_await when_any(a.read_some(nothing), b.read_some(buffer));
+            co_return index == 1 ? std::get<1>(results).value() : 0;
+        };
+        auto [ec, n] = co_await with_timeout(first(), 10ms);
+        co_return ec ? ec.message() : text(buffer, n);
+    };
+    int tried = 0;
+    for (int round = 0; round < 9; ++round) {
+        const auto begun = curfew::clock::now();
+        auto reading = round % 3 == 0   ? ctx.spawn(fixed(silent, client))
+                       : round % 3 == 1 ? ctx.spawn(range(silent, client))
+                                        : ctx.spawn(within_a_task(silent, client));
+        while (ctx.poll() > 0) {}
+        bool acted = false;
+        ctx.post([&] {
+            if (curfew::clock::now() >= begun + 10ms) return;  // a slow machine
+            std::this_thread::sleep_for(
+                12ms);  // the look at the limits is the next to find the bytes
+            CHECK(peer.send("in time") == 0);
+            acted = true;
+        });
+        const std::string got = join(ctx, reading);
+        if (!acted) continue;
+        ++tried;
+        CHECK(got == "in time");
+    }
+    CHECK(tried > 0);
+}
+
+REACTOR_TEST(
+    "a branch that comes to its own end has won against those that a limit has cut short") {
+    run(kind, [&](io_context&) -> task<> {
+        const auto carries_on = []() -> task<int> {
+            (void)co_await shielded(sleep_for(5ms));
+            co_return 7;
+        };
+        auto [ec, any] = co_await with_timeout(when_any(sleep_for(1h), carries_on(), nap()), 2ms);
+        CHECK_FALSE(ec);
+        CHECK(any.index == 1);
+        CHECK(std::get<1>(any.results) == 7);
+        CHECK(std::get<0>(any.results).error() == errc::canceled);
+#if CURFEW_EXCEPTIONS
+        // What the other one throws because it was cut short wins, and says why.
+        const auto throws = []() -> task<> { (co_await sleep_for(1h)).value(); };
+        auto [thrown, none] = co_await with_timeout(when_any(carries_on(), throws()), 2ms);
+        CHECK(thrown == errc::timed_out);
+#endif
+    });
+}
+
 REACTOR_TEST("a limit with `close` around when_any aborts the sockets of its branches") {
     blocking_listener listener;
     run(kind, [&](io_context& ctx) -> task<> {

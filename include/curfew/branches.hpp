@@ -132,6 +132,7 @@ protected:
         each.set = this;
         each.promise = &frame.promise();
         each.index = index;
+        each.root.discreet = when_ == ends_all::first;
         each.loop = owner->loop;
         each.ended = [](fiber& self) noexcept {
             auto& ended = static_cast<branch_fiber&>(self);
@@ -146,6 +147,7 @@ protected:
     /// The waiting coroutine goes on; throws what the first branch that failed has thrown.
     void close() {
         nursery_.detach();
+        if (cut_short_ || (failed_ && was_cut_short(*failed_))) owner->notice();
         if (failed_) failed_->promise->rethrow();
     }
 
@@ -161,10 +163,21 @@ private:
         }
     };
 
+    /// A limit or a cancellation around the combination has cut a branch of `when_any` short. It
+    /// has cut the combination short only if no branch came to its own end: one whose operation had
+    /// completed by then is the first, whatever was resumed before it.
+    static bool was_cut_short(const branch_fiber& ended) noexcept {
+        return ended.root.discreet && ended.root.noticed && !ended.root.origin;
+    }
+
     void note_end(branch_fiber& ended) noexcept {
         ended.leave_home();
         const bool failed = ended.promise->failed();
-        if (!any_ended_) first_ = ended.index;
+        const bool cut_short = was_cut_short(ended);
+        if (!any_ended_ || (cut_short_ && !cut_short)) {
+            first_ = ended.index;
+            cut_short_ = cut_short;
+        }
         any_ended_ = true;
         if (failed && !failed_) failed_ = &ended;
         if (--living_ == 0) {
@@ -193,6 +206,7 @@ private:
     const ends_all when_;
     bool any_ended_ = false;
     bool decided_ = false;
+    bool cut_short_ = false;  // the first was
     std::size_t living_ = 0;
     std::size_t first_ = 0;
     const branch_fiber* failed_ = nullptr;

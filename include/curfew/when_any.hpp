@@ -12,7 +12,9 @@ namespace curfew {
 ///
 /// An exception that leaves any branch is thrown here when all have ended.
 ///
-/// Cancellation, and limits: all branches are cancelled, and still waited for.
+/// Cancellation, and limits: all branches are cancelled, and still waited for. If one comes to its
+/// own end nevertheless (its operation had completed, or it is shielded), that one is the first,
+/// and nothing has been cut short: a limit around it does not say `timed_out`.
 ///
 /// ```cpp
 /// auto [index, results] = co_await when_any(commands.receive(), socket.read_some(buffer));

@@ -36,6 +36,7 @@ struct cancel_scope {
     bool cancelled = false;  // by itself or by a scope around it
     bool origin = false;     // by itself
     bool noticed = false;    // something in it has ended with `canceled` because of that
+    bool discreet = false;   // and scopes around it hear of that from whoever awaits its end
 };
 
 /// Fibers that live within a scope of another fiber: the branches of a combination, the children of
@@ -131,7 +132,7 @@ struct fiber {
     void notice() noexcept {
         for (auto* each = scope; each && each->cancelled; each = each->parent) {
             each->noticed = true;
-            if (each->origin) break;
+            if (each->origin || each->discreet) break;
         }
     }
 
