@@ -25,6 +25,12 @@ inline void end_early(operation& op, outcome why, bool abort) noexcept {
         own.system().cancel(op, own.done());
 }
 
+/// False if the loop of an io_context runs in another thread. (Such a program should use post(), or
+/// a stop_token.)
+inline bool is_used_in_its_thread(const socket_state& socket) noexcept {
+    return !socket.loop || socket.loop->is_this_thread();
+}
+
 // From here on an operation knows who awaits it (`waiter` and `owner`), so that the rare ways need
 // nothing else and the common ones keep nothing for them.
 
@@ -97,7 +103,7 @@ CURFEW_COLD inline bool open_for(operation& op) noexcept {
 /// Begins `op`. False: it is complete, and its coroutine goes on.
 CURFEW_COLD CURFEW_INLINE bool begin(operation& op) noexcept {
     socket_state* const socket = op.socket;
-    CURFEW_ASSERT(!socket->loop || socket->loop->is_this_thread());
+    CURFEW_ASSERT(is_used_in_its_thread(*socket));
     const bool openable = op.kind == operation_kind::connect;
     if (op.owner->cancelled())
         op.finish(outcome::canceled);
@@ -172,7 +178,7 @@ CURFEW_HOT inline bool begin_transfer(operation& op) noexcept {
     fiber& owner = *op.owner;
     if (owner.cancelled() || buffer.size == 0) [[unlikely]]
         return ways::otherwise(op);
-    CURFEW_ASSERT(!socket->loop || socket->loop->is_this_thread());
+    CURFEW_ASSERT(is_used_in_its_thread(*socket));
     if (socket->may_try(ways::direction)) {
         std::ptrdiff_t n;
         if constexpr (ways::reads)
@@ -252,7 +258,11 @@ public:
 
 private:
     CURFEW_COLD std::error_code failure() noexcept {
-        if (op_.result == outcome::canceled && op_.owner->cancelled()) op_.owner->notice();
+        if (op_.owner->cancelled()) {
+            // What cancels the scope may close the socket for another operation's sake.
+            if (op_.result == outcome::closed) op_.result = outcome::canceled;
+            if (op_.result == outcome::canceled) op_.owner->notice();
+        }
         if (op_.plain) op_.transferred = 0;  // see operation::describe_plain
         return error_of(op_.result, op_.error);
     }
