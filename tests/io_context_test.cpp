@@ -375,6 +375,35 @@ REACTOR_TEST("events that nobody waits for hide nothing, neither from poll nor f
     CHECK(join(ctx, limited));
 }
 
+REACTOR_TEST("poll returns, and limits expire, though coroutines keep each other ready for ever") {
+    io_context ctx(kind);
+    channel<int> there(0), back(0);
+    bool over = false;
+    ctx.spawn([](channel<int>& to, channel<int>& from) -> task<> {
+        while (true) {
+            const auto [sent] = co_await to.send(1);
+            if (sent) co_return;
+            const auto [ec, value] = co_await from.receive();
+            if (ec) co_return;
+        }
+    }(there, back));
+    ctx.spawn([](channel<int>& from, channel<int>& to) -> task<> {
+        while (true) {
+            const auto [ec, value] = co_await from.receive();
+            if (ec) co_return;
+            const auto [sent] = co_await to.send(value);
+            if (sent) co_return;
+        }
+    }(there, back));
+    ctx.spawn([](bool& slept, channel<int>& ends) -> task<> {
+        (void)co_await sleep_for(2ms);
+        slept = true;
+        ends.close();
+    }(over, there));
+    for (int i = 0; i < 10'000 && !over; ++i) ctx.poll();
+    CHECK(over);
+}
+
 REACTOR_TEST("poll_for of a long time returns as soon as nothing is ready") {
     watched own(kind);
     events log;
@@ -543,6 +572,19 @@ REACTOR_TEST("stop holds for every way to run") {
     CHECK(ctx.poll_for(1h) == 0);
     CHECK(log.empty());
     CHECK(ctx.poll() == 1);
+}
+
+REACTOR_TEST("stop from inside poll_for makes it return before its budget is spent") {
+    io_context ctx(kind);
+    int steps = 0;
+    ctx.spawn([](io_context& own, int& count) -> task<> {
+        for (; count < 1000; co_await yield())
+            if (++count == 3) own.stop();
+    }(ctx, steps));
+    ctx.poll_for(1h);
+    CHECK(steps == 3);
+    ctx.poll_for(1h);
+    CHECK(steps == 1000);
 }
 
 REACTOR_TEST("a stop with no work is used up by the run that finds none") {

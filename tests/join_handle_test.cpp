@@ -489,6 +489,51 @@ REACTOR_TEST("awaiting a handle whose context is gone throws canceled") {
 }
 #endif
 
+#if CURFEW_EXCEPTIONS
+REACTOR_TEST(
+    "who awaits a handle when its context is destroyed goes on, in a context of their own") {
+    io_context own(kind);
+    auto gone = std::make_unique<io_context>(kind);
+    const auto join = [](join_handle<int> handle, io_context& at_home) -> task<std::error_code> {
+        std::error_code ec;
+        try {
+            (void)co_await handle;
+        } catch (const std::system_error& error) {
+            ec = error.code();
+        }
+        CHECK(&this_context() == &at_home);
+        co_return ec;
+    };
+    const auto sleeps = []() -> task<int> {
+        (void)co_await sleep_for(1h);
+        co_return 1;
+    };
+    auto ends_with_context = own.spawn(join(gone->spawn(sleeps()), own));
+    // The child of a group that is killed by an exception of its owner.
+    join_handle<int> child;
+    gone->spawn([](join_handle<int>& out, task<int> work) -> task<> {
+        task_group group;
+        out = group.spawn(std::move(work));
+        (void)co_await sleep_for(1ms);
+        throw std::runtime_error("the group's owner fails");
+    }(child, sleeps()));
+    while (gone->poll() > 0) {}
+    auto ends_with_group = own.spawn(join(std::move(child), own));
+    while (own.poll() > 0) {}
+    CHECK_THROWS_AS(gone->run(), std::runtime_error);
+    CHECK(own.block_on([](auto& handle) -> task<std::error_code> {
+        co_return co_await handle;
+    }(ends_with_group)) == errc::canceled);
+    CHECK_FALSE(ends_with_context.done());
+    gone.reset();
+    while (own.poll() > 0) {}
+    REQUIRE(ends_with_context.done());
+    CHECK(own.block_on([](auto& handle) -> task<std::error_code> {
+        co_return co_await handle;
+    }(ends_with_context)) == errc::canceled);
+}
+#endif
+
 #if !CURFEW_EXCEPTIONS && TEST_CAN_DIE
 REACTOR_TEST("without exceptions, awaiting a handle whose context is gone is fatal and says so") {
     const auto end = test::death_of([kind] {

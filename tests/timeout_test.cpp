@@ -11,6 +11,7 @@
 
 #include "support/crowd.hpp"
 #include "support/loop.hpp"
+#include "support/watched_reactor.hpp"
 
 using namespace test;
 
@@ -445,6 +446,35 @@ REACTOR_TEST("what has arrived in time beats its limit, however much it is at on
     }
 }
 
+REACTOR_TEST("what has arrived in time beats its limit when all else that arrived resumes nobody") {
+    const honest_system now;
+    const auto log = std::make_shared<watched_reactor::log>();
+    io_context ctx(std::make_unique<watched_reactor>(kind, log));
+    std::vector<connection> others;
+    for (int i = 0; i < 64; ++i) others.push_back(ctx.block_on(test::connect(ctx)));
+    std::vector<blocking_socket> peers;
+    for (connection& each : others) {
+        peers.emplace_back(descriptor_of(each.server.release()));
+        ctx.spawn([](tcp::socket& from) -> task<> {
+            std::array<char, 2> pair;
+            (void)co_await read_exactly(from, pair);
+        }(each.client));
+    }
+    crowd wanted(ctx, 1);
+    auto limited = ctx.spawn([](udp::socket& from) -> task<bool> {
+        std::array<char, 8> buffer;
+        auto [ec, n] = co_await with_timeout(from.receive(buffer), 20ms);
+        co_return !ec && n == 1;
+    }(wanted.sockets.front()));
+    while (ctx.poll() > 0) {}
+    log->stall = [&] {  // a wait that takes longer than the limit
+        for (blocking_socket& each : peers) CHECK(each.send("1") == 0);
+        wanted.reach(kind, 1);
+        std::this_thread::sleep_for(25ms);
+    };
+    CHECK(join(ctx, limited));
+}
+
 REACTOR_TEST("the earliest of two limits wins when the loop was late for both") {
     run(kind, [&](io_context& ctx) -> task<> {
         auto [client, server] = co_await test::connect(ctx);
@@ -588,6 +618,33 @@ REACTOR_TEST("`close` around a task aborts the socket that is pending in it, and
         CHECK(other.is_open());
         (co_await write_all(other, "fine")).value();
         CHECK(other_peer.receive().bytes == "fine");
+    });
+}
+
+REACTOR_TEST("`close` around a task that reads and writes one socket says canceled to both") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        blocking_listener listener;
+        const std::string much(64 << 20, 'x');
+        for (const bool write_first : {false, true}) {
+            auto [socket, peer] = co_await test::connect(ctx, listener);
+            std::array<char, 16> buffer;
+            std::error_code read, written;
+            const auto session = [&, &s = socket]() -> task<result<>> {
+                if (write_first) {
+                    auto [w, r] = co_await when_all(write_all(s, much), s.read_some(buffer));
+                    written = w.ec, read = r.ec;
+                } else {
+                    auto [r, w] = co_await when_all(s.read_some(buffer), write_all(s, much));
+                    written = w.ec, read = r.ec;
+                }
+                co_return written;
+            };
+            auto [ec] = co_await with_timeout(session(), 5ms, on_timeout::close);
+            CHECK(ec == errc::timed_out);
+            CHECK(read == errc::canceled);
+            CHECK(written == errc::canceled);
+            CHECK_FALSE(socket.is_open());
+        }
     });
 }
 

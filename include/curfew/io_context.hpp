@@ -94,10 +94,10 @@ public:
     }
 
     /// Looks once at the system and runs what is ready, without waiting: the network's slice of a
-    /// frame.
+    /// frame. (Of what makes itself ready again and again it runs some 100,000 steps.)
     std::size_t poll() {
         loop_.tick();
-        return loop_.poll(detail::endless);
+        return loop_.poll(detail::endless).resumed;
     }
 
     /// Like `poll`, again and again as long as there is something ready, but starts nothing new
@@ -108,9 +108,9 @@ public:
         std::size_t total = 0;
         loop_.tick();
         for (;;) {
-            const std::size_t count = loop_.poll(end);
-            total += count;
-            if (count == 0 || detail::ticks_now() >= end) return total;
+            const auto [resumed, stopped] = loop_.poll(end);
+            total += resumed;
+            if (resumed == 0 || stopped || detail::ticks_now() >= end) return total;
         }
     }
 

@@ -338,34 +338,44 @@ public:
     /// What has waited for the next tick is ready. (In `run`, each turn is a tick.)
     void tick() noexcept { ready_.append(next_tick_); }
 
-    /// A look at the system, then all that is ready, then the limits; never waits. Starts nothing
-    /// new after `end`.
-    std::size_t poll(ticks end) {
+    struct polled {
+        std::size_t resumed;
+        bool stopped;
+    };
+
+    /// A look at the system, then what is ready, then the limits; never waits. Starts nothing new
+    /// after `end`. Coroutines that keep each other ready for ever do not keep it for ever.
+    polled poll(ticks end) {
         const running_guard guard(*this);
         bury();
-        if (stopping()) return 0;
+        if (stopping()) return {0, true};
         state_.on_trampoline = true;
         bool more = look_at_once();
         do_chores();
-        std::size_t total = resume_ready(all_of_them, end);
-        for (int looks = 1; more && ready_.empty() && looks < most_looks; ++looks) {
+        std::size_t total = resume_ready(poll_batch, end);
+        for (int looks = 1; more && ready_.empty() && !stop_asked_for() && looks < most_looks;
+             ++looks) {
             more = look_at_once();
-            total += resume_ready(all_of_them, end);
+            total += resume_ready(poll_batch, end);
         }
         look_closely(total > 0);
-        if (!stopping()) total += resume_ready(all_of_them, end);
-        stopping();
+        bool stopped = stopping();
+        if (!stopped) {
+            total += resume_ready(poll_batch, end);
+            stopped = stopping();
+        }
         report_failure();
-        return total;
+        return {total, stopped};
     }
 
 private:
     static constexpr std::chrono::nanoseconds no_time{0};
-    static constexpr std::size_t all_of_them = static_cast<std::size_t>(-1);
     static constexpr std::uint64_t never = static_cast<std::uint64_t>(-1);
     static constexpr std::size_t fair_batch = 256;  // resumed between two looks at the system
-    static constexpr int most_looks = 1000;         // of a poll, and before limits expire
-    static constexpr int fair_share = 64;           // completions at once, between two suspensions
+    static constexpr std::size_t poll_batch = 100'000;
+    static constexpr int most_looks = 1000;  // of a poll
+    static constexpr int most_looks_before_limits = 10'000;
+    static constexpr int fair_share = 64;  // completions at once, between two suspensions
 
     // Bits of `unusual_`:
     static constexpr unsigned has_chores = 1;    // see do_chores; with these it does not wait
@@ -554,8 +564,10 @@ private:
     }
 
     ticks look_closely(bool resumed) {
-        if (clock_.steps() >= settles_at_) [[unlikely]]
+        if (clock_.steps() >= settles_at_) [[unlikely]] {
             settle();
+            resumed = true;  // what moves has to be looked at before limits expire
+        }
         const ticks now = ticks_now();
         if (!deadlines_.any()) {
             clock_.read_without_limits(now);
@@ -568,8 +580,9 @@ private:
     }
 
     CURFEW_COLD ticks expire(ticks now, bool resumed) {
-        bool more = resumed;
-        for (int looks = 0; more && looks < most_looks; ++looks) more = look_at_once();
+        bool more = done_.take_more_may_follow() || resumed;
+        for (int looks = 0; more && looks < most_looks_before_limits; ++looks)
+            more = look_at_once();
         deadlines_.expire(now);
         note_ready();
         const ticks bound = deadlines_.bound();
@@ -610,6 +623,11 @@ private:
         if (--live_ == 0) unusual_ |= has_no_tasks;
     }
 
+    /// Who awaits a task may live in another loop of this thread.
+    loop& loop_of(const suspension& joiner) noexcept {
+        return joiner.owner->loop ? *joiner.owner->loop : *this;
+    }
+
     void after_end(spawned_fiber& record) noexcept {
         record.has_ended = true;
         record.ended = nullptr;
@@ -621,7 +639,7 @@ private:
             tasks_.add(record);
         }
         suspension* const joiner = record.joiner;
-        if (joiner) (joiner->owner->loop ? joiner->owner->loop : this)->make_ready(*joiner);
+        if (joiner) loop_of(*joiner).make_ready(*joiner);
         if (gone) gone(*home);  // before the frame is destroyed, which may own the group
         if (!joiner && !record.has_handle) retire(record);
     }
@@ -652,7 +670,10 @@ private:
         record.leave_home();
         record.promise = nullptr;
         suspension* const joiner = record.joiner;
-        if (joiner && !closing_ && !joiner->owner->doomed) make_ready(*joiner);
+        if (joiner && !joiner->owner->doomed) {
+            loop& its = loop_of(*joiner);
+            if (&its != this || !closing_) its.make_ready(*joiner);
+        }
         record.dying = true;
         const bool outer = std::exchange(destroying_, true);
         std::exchange(record.turn.waiter, nullptr).destroy();

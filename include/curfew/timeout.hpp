@@ -174,7 +174,7 @@ public:
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> coroutine) {
         scoped_.enter(coroutine);
-        this->arm(*scoped_.self->loop);
+        this->arm(loop_for(*scoped_.self));
         return scoped_.suspend(coroutine);
     }
 

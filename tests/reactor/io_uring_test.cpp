@@ -8,6 +8,8 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -323,6 +325,97 @@ TEST_CASE("a loop that has settled takes all that has arrived before a limit exp
     };
     ctx.block_on(talk());
     CHECK(received == 200);
+}
+
+TEST_CASE(
+    "a loop that has settled takes what arrived while a signal handler kept it from waiting") {
+    if (!can_settle()) return;
+    struct sigaction action{};
+    struct sigaction before{};
+    static int bytes_from = -1;
+    action.sa_handler = [](int) {
+        CHECK(::write(bytes_from, "x", 1) == 1);
+        const timespec time{0, 30'000'000};
+        ::nanosleep(&time, nullptr);
+    };
+    ::sigaction(SIGUSR1, &action, &before);
+    run(reactor_kind::io_uring, [](io_context& ctx) -> task<> {
+        auto [reader, writer] = co_await test::connect(ctx);
+        bytes_from = writer.native_handle();
+        co_await settle();
+        int in_time = 0;
+        for (int round = 0; round < 5; ++round) {
+            std::thread sender([loop = ::pthread_self()] {
+                std::this_thread::sleep_for(5ms);
+                ::pthread_kill(loop, SIGUSR1);
+            });
+            std::array<char, 4> buffer;
+            auto [ec, n] = co_await with_timeout(reader.read_some(buffer), 20ms);
+            sender.join();
+            in_time += !ec;
+            if (ec)
+                (void)co_await reader.read_some(buffer);  // a slow machine, or nobody has looked
+        }
+        CHECK(in_time > 0);
+    });
+    ::sigaction(SIGUSR1, &before, nullptr);
+}
+
+TEST_CASE("a loop that has settled closes at once, however much else it has to do") {
+    if (!can_settle()) return;
+    run(reactor_kind::io_uring, [](io_context& ctx) -> task<> {
+        blocking_listener listener;
+        crowd busy(ctx, 100);
+        task_group group;
+        for (udp::socket& each : busy.sockets)
+            group.spawn([](udp::socket& from) -> task<> {
+                std::array<char, 4> buffer;
+                for (bool more = true; more;) {
+                    const auto [ec, n] = co_await from.receive(buffer);
+                    more = !ec;
+                }
+            }(each));
+        co_await settle();
+        for (const bool abort : {false, true}) {
+            auto [socket, peer] = co_await test::connect(ctx, listener);
+            udp::socket bound_one = bound(ctx);
+            const auto port = bound_one.local_endpoint();
+            std::array<char, 4> buffer, datagram;
+            auto reading = ctx.spawn(read_into(socket, buffer));
+            auto receiving = ctx.spawn([](udp::socket& from, std::span<char> to) -> task<> {
+                CHECK((co_await from.receive(to)).ec == errc::closed);
+            }(bound_one, datagram));
+            for (int turns = 0; turns < 3; ++turns) co_await yield();  // the kernel has both
+            busy.reach(reactor_kind::poll, 1);
+            abort ? socket.abort() : socket.close();
+            CHECK(peer.receive().error == (abort ? native::error_after_reset() : 0));
+            busy.reach(reactor_kind::poll, 1);
+            bound_one.close();
+            CHECK(bound_one.bind(port).ok());
+            CHECK((co_await reading).ec == errc::closed);
+            co_await receiving;
+        }
+        group.cancel();
+        (void)co_await group.join();
+    });
+}
+
+TEST_CASE(
+    "a loop with more pending than can move in a moment does not settle until there is less") {
+    if (!can_settle()) return;
+    io_context ctx(reactor_kind::io_uring);
+    const int before = rings();
+    crowd many(ctx, 600);
+    std::vector<join_handle<void>> receiving;
+    for (udp::socket& each : many.sockets)
+        receiving.push_back(ctx.spawn([](udp::socket& from) -> task<> {
+            std::array<char, 4> buffer;
+            (void)co_await from.receive(buffer);
+        }(each)));
+    while (ctx.poll() > 0) {}  // the kernel has them
+    CHECK(rings_when_settled(ctx) == before);
+    for (std::size_t i = 0; i < 200; ++i) receiving[i].cancel();
+    CHECK(rings_when_settled(ctx) == before + 1);
 }
 
 TEST_CASE("a loop that has settled interrupts nothing that blocks in its thread") {

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -23,6 +24,7 @@ public:
         int unsettled = 0;  // after it was settled
         int fail_with = 0;  // the error number of the next wait
         bool keep_waits = true;
+        std::function<void()> stall;  // called, once, at the beginning of a wait that may block
     };
 
     watched_reactor(curfew::reactor_kind kind, std::shared_ptr<log> to)
@@ -42,6 +44,7 @@ public:
     }
     int wait(std::chrono::nanoseconds time, curfew::completions& done) noexcept override {
         if (log_->keep_waits) log_->waits.push_back(time);
+        if (time.count() > 0 && log_->stall) std::exchange(log_->stall, nullptr)();
         if (const int error = std::exchange(log_->fail_with, 0)) return error;
         log_->waiting.store(time.count() > 0);
         const int result = inner_->wait(time, done);

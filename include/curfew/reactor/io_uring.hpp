@@ -75,9 +75,9 @@ public:
 
     /// The kernel's requests hold on to the socket, which would keep the peer from noticing, and a
     /// port busy: so they are cancelled and reaped first. (Should one be busy in a thread of the
-    /// kernel's, or much else be due in a ring of this thread's own, it is reaped later, and the
-    /// socket ends with it.) The descriptor's number may be reused at once: requests look at it
-    /// only when the kernel takes them.
+    /// kernel's, or have been submitted by another thread, which ends it when that one is next in
+    /// the kernel, it is reaped later, and the socket ends with it.) The descriptor's number may be
+    /// reused at once: requests look at it only when the kernel takes them.
     void close(socket_state& socket, close_mode how, completions& done) noexcept override {
         const platform::socket_handle handle = socket.handle;
         if (how == close_mode::abortive && socket.is_open()) platform::reset_on_close(handle);
@@ -101,7 +101,7 @@ public:
         while (ring_.has_overflown() && ring_.enter(std::chrono::nanoseconds::zero()) == 0)
             deliver(done);
         // Newer kernels do 20 pieces of that at a time (IO_LOCAL_TW_DEFAULT_MAX in Linux's
-        // io_uring/tw.h).
+        // io_uring/tw.h), and none if a signal has ended the wait.
         if (ring_.has_due_work()) done.more_may_follow();
         return is_failure(error) ? error : 0;
     }
@@ -110,6 +110,7 @@ public:
 
     bool settle(completions& done) noexcept override {
         if (is_settled_ || !ring_.is_recent()) return true;
+        if (in_flight() > most_to_move) return false;
         detail::ring own(entries_, detail::ring::users::one_thread);
         if (own.error()) return true;  // an older kernel, or no descriptor to be had
         // What another thread has submitted comes back when that one enters the kernel: it is
@@ -132,6 +133,9 @@ public:
 
 private:
     static constexpr std::uint32_t none = ~std::uint32_t{0};
+    /// Each takes two or three microseconds, in which the loop does nothing else. (More of them are
+    /// as fast in the other ring.)
+    static constexpr std::uint32_t most_to_move = 500;
 
     /// The system's description of an operation with an address, or with several buffers. It lives
     /// until the completion is there, as some of it is written by the kernel.
@@ -242,11 +246,13 @@ private:
         }
         if (!socket.reader && !socket.writer) return;
         int error = 0;
-        do {  // once; more often only if the kernel is short of memory
+        do {  // once, unless the kernel is short of memory, or does what is due piece by piece
             submit_queued();
             error = ring_.enter(std::chrono::nanoseconds::zero());
             deliver(done);
-        } while ((ring_.unsubmitted() || first_ != none) && !is_failure(error));
+        } while ((ring_.unsubmitted() || first_ != none ||
+                  ((socket.reader || socket.writer) && ring_.has_due_work())) &&
+                 !is_failure(error));
     }
 
     /// The kernel has nothing to do with the operation any more.
@@ -305,12 +311,20 @@ private:
         is_moving_ = true;
         if (waker_is_watched_) ask_back(of_waker, done);
         for (std::uint32_t i = 0; i < slots_.size(); ++i)
-            if (slots_[i].op && slots_[i].submitted) ask_back(identity(i), done);
+            if (is_in_flight(slots_[i])) ask_back(identity(i), done);
         // In a ring of this thread's own some of what is due is done each time, not all of it
         // (since Linux 6.14).
-        while (is_in_flight() && enter_and_deliver(done) > 0) {}
+        std::uint32_t at = 0;
+        while (!all_is_back(at) && enter_and_deliver(done) > 0) {}
         is_moving_ = false;
-        return !is_in_flight();
+        return all_is_back(at);
+    }
+
+    /// Moves `at` on to the first slot of which the kernel has something. (While requests move,
+    /// none is submitted: what was back before is still back.)
+    bool all_is_back(std::uint32_t& at) const noexcept {
+        while (at < slots_.size() && !is_in_flight(slots_[at])) ++at;
+        return at == slots_.size() && !waker_is_watched_ && ring_.unsubmitted() == 0;
     }
 
     void ask_back(std::uint64_t whom, completions& done) noexcept {
@@ -332,11 +346,12 @@ private:
         return deliver(done);
     }
 
-    bool is_in_flight() const noexcept {
-        if (waker_is_watched_ || ring_.unsubmitted() != 0) return true;
-        for (const slot& each : slots_)
-            if (each.op && each.submitted) return true;
-        return false;
+    static bool is_in_flight(const slot& each) noexcept { return each.op && each.submitted; }
+
+    std::uint32_t in_flight() const noexcept {
+        std::uint32_t count = 0;
+        for (const slot& each : slots_) count += is_in_flight(each);
+        return count;
     }
 
     /// One entry stays for good and reports every signal; so nobody has to drain the waker.
