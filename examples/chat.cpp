@@ -87,7 +87,8 @@ public:
             auto [ec, socket] = co_await acceptor.accept();
             if (ec) {  // out of descriptors, say
                 log("accept: " + ec.message());
-                if (!(co_await sleep_for(100ms)).ok()) co_return;
+                const auto [canceled] = co_await sleep_for(100ms);
+                if (canceled) co_return;
                 continue;
             }
             // With little room in the system's buffers it shows soon that somebody does not read.

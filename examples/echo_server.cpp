@@ -69,7 +69,8 @@ task<> listen(io_context& ctx, ip::endpoint at, unsigned long connections,
         auto [ec, peer] = co_await acceptor.accept();
         if (ec) {  // out of descriptors, say: the connection waits until there is one again
             std::fprintf(stderr, "accept: %s\n", ec.message().c_str());
-            if (!(co_await sleep_for(100ms)).ok()) co_return;
+            const auto [canceled] = co_await sleep_for(100ms);
+            if (canceled) co_return;
             continue;
         }
         ctx.spawn(serve(std::move(peer), idle_limit));

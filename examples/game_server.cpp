@@ -263,7 +263,9 @@ private:
 
     /// A datagram each frame. With no time to wait it gets one try: the next frame has a newer one.
     task<> show(player& me) {
-        while ((co_await next_tick()).ok()) {
+        for (;;) {
+            const auto [canceled] = co_await next_tick();
+            if (canceled) co_return;
             const auto state = std::as_bytes(std::span(bodies_));
             auto [ec, sent] = co_await with_timeout(states_.send_to(state, me.screen), 0s);
             ++(ec ? counts_.dropped : counts_.states);
@@ -384,7 +386,8 @@ task<> watch(bot& me, testimony& into) {
 
 task<> play(io_context& ctx, ip::endpoint server, testimony& into) {
     bot me(ctx);
-    if (!(co_await with_timeout(join(me, server), 5s)).ok()) co_return;
+    const auto joined = co_await with_timeout(join(me, server), 5s);
+    if (!joined.ok()) co_return;
     ++into.joined;
     co_await when_any(listen(me), steer(me), watch(me, into));  // until the server hangs up
 }
@@ -392,7 +395,8 @@ task<> play(io_context& ctx, ip::endpoint server, testimony& into) {
 /// Joins, reads nothing, and sends as fast as it can.
 task<> flood(io_context& ctx, ip::endpoint server, testimony& into) {
     bot me(ctx);
-    if (!(co_await with_timeout(join(me, server), 5s)).ok()) co_return;
+    const auto joined = co_await with_timeout(join(me, server), 5s);
+    if (!joined.ok()) co_return;
     ++into.joined;
     std::string moves;
     while (moves.size() < 64 * 1024) moves += "move 1 1 1\n";

@@ -99,7 +99,8 @@ task<bool> ping(udp::socket& socket, unsigned long number) {
         std::printf("%s: no answer in %lld ms (%s)\n", question.c_str(),
                     static_cast<long long>(limit.count()), ec.message().c_str());
         // "Connection refused" comes at once; whoever is not there yet may still come.
-        if (!(co_await sleep_until(begin + limit)).ok()) break;
+        const auto [canceled] = co_await sleep_until(begin + limit);
+        if (canceled) break;
     }
     co_return false;
 }
