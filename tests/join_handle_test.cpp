@@ -32,6 +32,12 @@ task<> note(events& log, int id) {
     co_return;
 }
 
+task<result<>> note_text(std::string& to, const std::string& text) {
+    co_await yield();
+    to = text;
+    co_return {};
+}
+
 task<std::error_code> sleep_long() {
     const auto [ec] = co_await sleep_for(1h);
     co_return ec;
@@ -68,6 +74,30 @@ REACTOR_TEST("a task spawned by a task runs within the same run") {
     }(log));
     ctx.run();
     CHECK(log == events{1, 2});
+}
+
+REACTOR_TEST("a lambda that is spawned lives, with its captures, as long as its task") {
+    io_context ctx(kind);
+    int alive = 0;
+    std::string heard;
+    {
+        auto value = ctx.spawn([text = std::string(100, 'x'), own = counted(alive)]() -> task<int> {
+            co_await yield();
+            co_return static_cast<int>(text.size());
+        });
+        ctx.spawn([text = std::make_unique<std::string>("moved"), &heard]() -> task<> {
+            task_group group;
+            group.spawn([&] { return note_text(heard, *text); });
+            co_await yield();
+            co_await group.join();
+        });
+        CHECK(alive == 1);
+        ctx.run();
+        CHECK(heard == "moved");
+        CHECK(ctx.block_on([](auto& handle) -> task<int> { co_return co_await handle; }(value)) ==
+              100);
+    }
+    CHECK(alive == 0);
 }
 
 REACTOR_TEST("a task whose handle was dropped frees its frame at its end") {

@@ -278,12 +278,14 @@ class [[nodiscard("an operation does nothing until it is awaited")]] socket_oper
 public:
     using awaiter = operation_awaiter<Request>;
 
-    explicit socket_operation(const Request& request) noexcept : request_(request) {}
+    explicit socket_operation(const Request& request) noexcept : co_await_is_missing_(request) {}
 
-    awaiter operator co_await() const noexcept { return awaiter(request_); }
+    awaiter operator co_await() const noexcept { return awaiter(co_await_is_missing_); }
 
 private:
-    [[no_unique_address]] Request request_;  // its padding is of use to a limit around it
+    /// Named for what compilers say of `auto [ec, n] = socket.read_some(buffer);`: that they cannot
+    /// decompose it. (Its padding is of use to a limit around it.)
+    [[no_unique_address]] Request co_await_is_missing_;
 };
 
 /// Awaiters that are one operation, and nothing else: a limit on them needs no scope.

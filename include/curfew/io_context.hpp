@@ -57,6 +57,13 @@ public:
         return join_handle<T>(start(std::move(work)));
     }
 
+    /// The same with what `function()` makes. The function lives as long as its task, so that it
+    /// may be a lambda with captures.
+    template <detail::makes_task Function>
+    auto spawn(Function function) {
+        return spawn(detail::kept(std::move(function)));
+    }
+
     /// Runs the loop until `work` has returned, and gives what it returned or throws what left it.
     /// Other tasks run too, and stay suspended afterwards. If `stop` ends it early, or the
     /// exception of another task that nobody joins (which it throws), `work` is destroyed.

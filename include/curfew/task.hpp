@@ -257,5 +257,16 @@ inline task<void> promise<void>::get_return_object() noexcept {
     return task<void>(std::coroutine_handle<promise>::from_promise(*this));
 }
 
+/// A function whose call makes a task, such as a lambda that is a coroutine.
+template <class Function>
+concept makes_task = requires(Function& make) { []<class T>(const task<T>&) {}(make()); };
+
+/// Keeps the function in the frame of a task around its own: a lambda's captures are members of the
+/// lambda, and its coroutine only refers to them.
+template <class Function>
+auto kept(Function make) -> decltype(make()) {
+    co_return co_await make();
+}
+
 }  // namespace detail
 }  // namespace curfew

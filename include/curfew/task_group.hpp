@@ -87,6 +87,13 @@ public:
         return join_handle<T>(record);
     }
 
+    /// The same with what `function()` makes. The function lives as long as its task, so that it
+    /// may be a lambda with captures.
+    template <detail::makes_task Function>
+    auto spawn(Function function) {
+        return spawn(detail::kept(std::move(function)));
+    }
+
     /// Cancels all children, and those that are spawned before the next join has ended. It is no
     /// failure of the group.
     void cancel() noexcept {

@@ -288,6 +288,9 @@ inline constexpr bool checked_awaitable = [] {
     return true;
 }();
 
+template <class>
+inline constexpr bool no_such = false;
+
 }  // namespace detail
 
 /// Limits `awaitable` to `time` from now. Yields its own `result<T>`; a `T` that is no result
@@ -323,6 +326,22 @@ auto with_deadline(Awaitable&& awaitable, std::chrono::time_point<clock, Duratio
     static_assert(detail::checked_awaitable<Awaitable>);
     return detail::limited<Awaitable, detail::limit_kind::deadline>(
         static_cast<Awaitable&&>(awaitable), {{}, detail::to_ticks(deadline), policy});
+}
+
+/// For who has mistaken something: says what.
+template <class Awaitable, class Time>
+Awaitable&& with_timeout(Awaitable&& awaitable, const Time&, on_timeout = on_timeout::cancel) {
+    static_assert(detail::no_such<Time>,
+                  "curfew::with_timeout(awaitable, time) takes the time second, and as a duration "
+                  "with its unit (500ms); for a point in time there is with_deadline");
+    return static_cast<Awaitable&&>(awaitable);
+}
+template <class Awaitable, class Time>
+Awaitable&& with_deadline(Awaitable&& awaitable, const Time&, on_timeout = on_timeout::cancel) {
+    static_assert(detail::no_such<Time>,
+                  "curfew::with_deadline(awaitable, time) takes the time second, and as a point of "
+                  "curfew::clock, the steady one; for a duration there is with_timeout");
+    return static_cast<Awaitable&&>(awaitable);
 }
 
 /// Awaits `awaitable` out of reach of the cancellations and limits around it, so that clean-up can
