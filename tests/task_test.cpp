@@ -260,6 +260,32 @@ TEST_CASE("a task may catch what the one it awaits throws, and go on") {
     CHECK(value_of(work()) == 42);
 }
 
+TEST_CASE("an awaiter is awaited where it stands, and need not be copied or moved") {
+    struct pinned {
+        std::coroutine_handle<>& waiter;
+        const pinned* where = this;
+        explicit pinned(std::coroutine_handle<>& to) : waiter(to) {}
+        pinned(const pinned&) = delete;
+        bool await_ready() const { return false; }
+        void await_suspend(std::coroutine_handle<> coroutine) { waiter = coroutine; }
+        int await_resume() const { return where == this ? 7 : 0; }
+    };
+    std::coroutine_handle<> waiter;
+    pinned lvalue(waiter);
+    int got = 0;
+    const auto work = [&]() -> task<int> {
+        const int first = co_await lvalue;
+        const int second = co_await pinned(waiter);
+        co_return 10 * first + second;
+    };
+    [](task<int> awaited, int& to) -> detached { to = co_await awaited; }(work(), got);
+    for (int i = 0; i < 2; ++i) {
+        REQUIRE(waiter);
+        std::exchange(waiter, nullptr).resume();
+    }
+    CHECK(got == 77);
+}
+
 TEST_CASE("an exception thrown after a suspension comes out of the co_await too") {
     test::foreign_event event;
     std::string message;

@@ -59,10 +59,10 @@ struct promise_base : recycled {
 
     /// Notes where in the source a task is suspended, for `io_context::dump`.
     template <class Awaitable>
-    CURFEW_HOT decltype(auto) await_transform(Awaitable&& awaitable
+    CURFEW_HOT auto await_transform(Awaitable&& awaitable
 #if CURFEW_SOURCE_LOCATIONS
-                                              ,
-                                              call_site at = CURFEW_CALL_SITE
+                                    ,
+                                    call_site at = CURFEW_CALL_SITE
 #endif
     ) {
         static_assert(detail::awaitable<Awaitable>,
@@ -71,7 +71,7 @@ struct promise_base : recycled {
 #if CURFEW_SOURCE_LOCATIONS
         where = at;
 #endif
-        return awaiter_of(static_cast<Awaitable&&>(awaitable));
+        return transformed(static_cast<Awaitable&&>(awaitable));
     }
 
     void unhandled_exception() noexcept {

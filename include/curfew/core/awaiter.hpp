@@ -47,6 +47,31 @@ using awaiter_of_t = decltype(awaiter_of(std::declval<T>()));
 template <class T>
 using awaited_t = decltype(std::declval<awaiter_of_t<T>&>().await_resume());
 
+/// An awaiter that stands elsewhere.
+template <class Awaiter>
+struct referred_awaiter {
+    Awaiter& it;
+    decltype(auto) await_ready() { return it.await_ready(); }
+    template <class Promise>
+    decltype(auto) await_suspend(std::coroutine_handle<Promise> coroutine) {
+        return it.await_suspend(coroutine);
+    }
+    decltype(auto) await_resume() { return it.await_resume(); }
+};
+
+/// What `await_transform` returns for `awaitable`. Never a reference: gcc 12 copies what that
+/// refers to, and awaits the copy.
+template <class T>
+auto transformed(T&& awaitable) {
+    using found = awaiter_of_t<T>;
+    if constexpr (std::is_reference_v<found>) {
+        auto&& there = awaiter_of(static_cast<T&&>(awaitable));
+        return referred_awaiter<std::remove_reference_t<found>>{there};
+    } else {
+        return awaiter_of(static_cast<T&&>(awaitable));
+    }
+}
+
 /// Suspends `coroutine` in `inner`. False: it goes on at once.
 template <class Awaiter, class Promise>
 bool suspend_in(Awaiter& inner, std::coroutine_handle<Promise> coroutine) {
