@@ -562,31 +562,3 @@ REACTOR_TEST("one stop cancels all that wait on its token") {
     stopper.join();
     CHECK(canceled == 500);
 }
-
-#if TEST_CAN_DIE && !defined(NDEBUG)
-REACTOR_TEST(
-    "a socket that is touched from another thread while its loop runs is fatal and says so") {
-    for (int how = 0; how < 5; ++how) {
-        CAPTURE(how);
-        const auto end = test::death_of([kind, how] {
-            io_context ctx(kind);
-            udp::socket socket(ctx);
-            socket.bind({ip::address::loopback_v4(), 0}).value();
-            std::jthread other;
-            ctx.block_on([](udp::socket& own, int what, std::jthread& thread) -> task<> {
-                thread = std::jthread([&own, what] {
-                    if (what == 0) own.close();
-                    if (what == 1) own.abort();
-                    if (what == 2) own.cancel();
-                    if (what == 3) own.release();
-                    if (what == 4) udp::socket(std::move(own));
-                });
-                std::array<char, 8> buffer;
-                (void)co_await with_timeout(own.receive(buffer), 10s);
-            }(socket, how, other));
-        });
-        CHECK(end.signal == SIGABRT);
-        CHECK(end.said.find("use post()") != std::string::npos);
-    }
-}
-#endif

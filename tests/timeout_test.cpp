@@ -461,18 +461,25 @@ REACTOR_TEST("what has arrived in time beats its limit when all else that arrive
         }(each.client));
     }
     crowd wanted(ctx, 1);
+    const auto begun = curfew::clock::now();
     auto limited = ctx.spawn([](udp::socket& from) -> task<bool> {
         std::array<char, 8> buffer;
-        auto [ec, n] = co_await with_timeout(from.receive(buffer), 20ms);
+        auto [ec, n] = co_await with_timeout(from.receive(buffer), 100ms);
         co_return !ec && n == 1;
     }(wanted.sockets.front()));
     while (ctx.poll() > 0) {}
+    bool in_time = false;
     log->stall = [&] {  // a wait that takes longer than the limit
         for (blocking_socket& each : peers) CHECK(each.send("1") == 0);
         wanted.reach(kind, 1);
-        std::this_thread::sleep_for(25ms);
+        in_time = curfew::clock::now() < begun + 100ms;
+        std::this_thread::sleep_for(105ms);
     };
-    CHECK(join(ctx, limited));
+    const bool received = join(ctx, limited);
+    if (in_time)
+        CHECK(received);
+    else
+        MESSAGE("not tried: the machine is too slow");
 }
 
 REACTOR_TEST("the earliest of two limits wins when the loop was late for both") {

@@ -405,8 +405,8 @@ REACTOR_TEST(
         bool acted = false;
         ctx.post([&] {
             if (curfew::clock::now() >= begun + 10ms) return;  // a slow machine
-            std::this_thread::sleep_for(
-                12ms);  // the look at the limits is the next to find the bytes
+            // It is the look before limits expire that finds the bytes.
+            std::this_thread::sleep_for(12ms);
             CHECK(peer.send("in time") == 0);
             acted = true;
         });

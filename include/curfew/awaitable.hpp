@@ -25,10 +25,11 @@ inline void end_early(operation& op, outcome why, bool abort) noexcept {
         own.system().cancel(op, own.done());
 }
 
-/// False if the loop of an io_context runs in another thread. (Such a program should use post(), or
-/// a stop_token.)
-inline bool is_used_in_its_thread(const socket_state& socket) noexcept {
-    return !socket.loop || socket.loop->is_this_thread();
+/// As loop::check_thread. (One expression, so that nothing is left of it without assertions.)
+inline void check_thread([[maybe_unused]] const socket_state& socket) noexcept {
+    CURFEW_ASSERT(
+        (!socket.loop || socket.loop->is_this_thread()) &&
+        "a socket is touched in another thread than its io_context: use post(), or a stop_token");
 }
 
 // From here on an operation knows who awaits it (`waiter` and `owner`), so that the rare ways need
@@ -103,7 +104,7 @@ CURFEW_COLD inline bool open_for(operation& op) noexcept {
 /// Begins `op`. False: it is complete, and its coroutine goes on.
 CURFEW_COLD CURFEW_INLINE bool begin(operation& op) noexcept {
     socket_state* const socket = op.socket;
-    CURFEW_ASSERT(is_used_in_its_thread(*socket));
+    check_thread(*socket);
     const bool openable = op.kind == operation_kind::connect;
     if (op.owner->cancelled())
         op.finish(outcome::canceled);
@@ -178,7 +179,7 @@ CURFEW_HOT inline bool begin_transfer(operation& op) noexcept {
     fiber& owner = *op.owner;
     if (owner.cancelled() || buffer.size == 0) [[unlikely]]
         return ways::otherwise(op);
-    CURFEW_ASSERT(is_used_in_its_thread(*socket));
+    check_thread(*socket);
     if (socket->may_try(ways::direction)) {
         std::ptrdiff_t n;
         if constexpr (ways::reads)

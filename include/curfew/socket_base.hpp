@@ -34,7 +34,7 @@ public:
     /// operations end with `canceled`. `platform::invalid_socket` if it was closed.
     native_handle_type release() noexcept {
         if (!is_open()) return platform::invalid_socket;
-        check_thread();
+        check_thread(*state_);
         const native_handle_type handle = state_->handle;
         state_->loop->system().release(*state_, state_->loop->done());
         return handle;
@@ -52,7 +52,7 @@ public:
     /// Ends the pending operations with `canceled`; the socket stays usable, except that a
     /// cancelled `connect` closes it.
     void cancel() noexcept {
-        check_thread();
+        check_thread(*state_);
         if (state_->reader) end_early(*state_->reader, outcome::canceled, false);
         if (state_->writer) end_early(*state_->writer, outcome::canceled, false);
     }
@@ -131,20 +131,15 @@ protected:
         return {ec, value != 0};
     }
 
-    /// See loop::check_thread.
-    void check_thread() const noexcept {
-        if (state_->loop) state_->loop->check_thread();
-    }
-
     socket_state* state_ = &no_socket;
 
 private:
     void retire() noexcept {
-        check_thread();
+        check_thread(*state_);
         if (state_ != &no_socket) loop::retire(state_);
     }
     void end(close_mode how) noexcept {
-        check_thread();
+        check_thread(*state_);
         if (state_->loop) state_->loop->system().close(*state_, how, state_->loop->done());
     }
 };

@@ -289,7 +289,7 @@ inline constexpr bool checked_awaitable = [] {
 }();
 
 template <class>
-inline constexpr bool no_such = false;
+inline constexpr bool always_false = false;
 
 }  // namespace detail
 
@@ -328,17 +328,18 @@ auto with_deadline(Awaitable&& awaitable, std::chrono::time_point<clock, Duratio
         static_cast<Awaitable&&>(awaitable), {{}, detail::to_ticks(deadline), policy});
 }
 
-/// For who has mistaken something: says what.
+/// Chosen when the arguments are wrong: says what is expected. (And returns something to await,
+/// lest more errors follow.)
 template <class Awaitable, class Time>
 Awaitable&& with_timeout(Awaitable&& awaitable, const Time&, on_timeout = on_timeout::cancel) {
-    static_assert(detail::no_such<Time>,
+    static_assert(detail::always_false<Time>,
                   "curfew::with_timeout(awaitable, time) takes the time second, and as a duration "
                   "with its unit (500ms); for a point in time there is with_deadline");
     return static_cast<Awaitable&&>(awaitable);
 }
 template <class Awaitable, class Time>
 Awaitable&& with_deadline(Awaitable&& awaitable, const Time&, on_timeout = on_timeout::cancel) {
-    static_assert(detail::no_such<Time>,
+    static_assert(detail::always_false<Time>,
                   "curfew::with_deadline(awaitable, time) takes the time second, and as a point of "
                   "curfew::clock, the steady one; for a duration there is with_timeout");
     return static_cast<Awaitable&&>(awaitable);

@@ -63,9 +63,6 @@ public:
     template <class... Source>
     requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, const_buffer> &&
                                         ...) auto send(Source&&... sources) noexcept {
-        static_assert(sizeof...(Source) <= platform::max_buffers,
-                      "curfew: the system moves a datagram with one call, which takes no more "
-                      "buffers than platform::max_buffers");
         return detail::socket_operation<detail::send_request<sizeof...(Source)>>(
             {state_, buffers<const_buffer>(std::forward<Source>(sources)...)});
     }
@@ -74,9 +71,6 @@ public:
     template <class... Source>
     requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, mutable_buffer> &&
                                         ...) auto receive(Source&&... sources) noexcept {
-        static_assert(sizeof...(Source) <= platform::max_buffers,
-                      "curfew: the system moves a datagram with one call, which takes no more "
-                      "buffers than platform::max_buffers");
         return detail::socket_operation<detail::receive_request<sizeof...(Source)>>(
             {state_, buffers<mutable_buffer>(std::forward<Source>(sources)...)});
     }
@@ -98,6 +92,9 @@ public:
 private:
     template <class Buffer, class... Source>
     static auto buffers(Source&&... sources) noexcept {
+        static_assert(sizeof...(Source) <= platform::max_buffers,
+                      "curfew: the system moves a datagram with one call, which takes no more "
+                      "buffers than platform::max_buffers");
         return detail::buffers_of<sizeof...(Source)>::template from<Buffer>(
             std::forward<Source>(sources)...);
     }
