@@ -79,8 +79,10 @@ bool go_on_after_nothing(operation& op, std::ptrdiff_t n) noexcept;
 inline bool start(operation& op) noexcept {
     socket_state& socket = *op.socket;
     op.progress = operation::state::pending;
+    const bool goes_on = socket.may_try(op.interest);  // its turn is over: no event will come
     const bool unwatched = !socket.watched || op.kind == operation_kind::connect;
-    if (unwatched && socket.loop->system().start(op)) return give_way(op);
+    socket.set_dry(op.interest);
+    if ((unwatched || goes_on) && socket.loop->system().start(op)) return give_way(op);
     if (op.waits_for(readiness::readable)) socket.reader = &op;
     if (op.waits_for(readiness::writable)) socket.writer = &op;
     suspend_in(op, *op.owner, *socket.loop);
@@ -177,10 +179,13 @@ CURFEW_HOT inline bool begin_transfer(operation& op) noexcept {
     socket_state* const socket = op.socket;
     const platform::buffer buffer = *op.buffers;
     fiber& owner = *op.owner;
-    if (owner.cancelled() || buffer.size == 0) [[unlikely]]
+    if (owner.cancelled() || (ways::reads && buffer.size == 0)) [[unlikely]]
         return ways::otherwise(op);
     check_thread(*socket);
     if (socket->may_try(ways::direction)) {
+        // (A read moves no more than has come by now.)
+        if (!ways::reads && buffer.size > fair_size) [[unlikely]]
+            return ways::otherwise(op);
         std::ptrdiff_t n;
         if constexpr (ways::reads)
             n = platform::receive(socket->handle, buffer.data, buffer.size);
@@ -199,7 +204,7 @@ CURFEW_HOT inline bool begin_transfer(operation& op) noexcept {
         return socket->loop->share_is_used_up() && ways::give_way_after(op, count);
     }
     operation*& place = ways::reads ? socket->reader : socket->writer;
-    if (place || (!ways::reads && socket->write_broken)) [[unlikely]]
+    if (place || (!ways::reads && (socket->write_broken || buffer.size == 0))) [[unlikely]]
         return ways::otherwise(op);
     const auto park = [&] {
         place = &op;

@@ -33,28 +33,71 @@ inline void note_read(socket_state& socket, bool fell_short) noexcept {
         socket.set_worth_trying(readiness::readable);
 }
 
-/// Reads until the operation is complete (true) or the socket dry.
+/// The next buffers of a read or write for one call, as many as `most` bytes allow, or the
+/// beginning of the first one.
+struct portion {
+    const platform::buffer* list;
+    std::size_t count = 0;
+    std::size_t skip;
+    std::size_t size = 0;  // bytes in all
+    platform::buffer part;
+
+    portion(const operation& op, std::size_t most) noexcept : list(op.buffers), skip(op.offset) {
+        std::size_t room = 0;
+        for (std::size_t filled = 0; count < op.buffer_count; ++count) {
+            room = list[count].size - (count == 0 ? skip : 0);
+            if (room > most - size || (room > 0 && filled++ == platform::max_buffers)) break;
+            size += room;
+        }
+        if (size > 0) return;
+        const platform::buffer& large = list[count];
+        part = {large.data + (large.size - room), size = most};
+        list = &part;
+        count = 1;
+        skip = 0;
+    }
+    portion(const portion&) = delete;
+    portion& operator=(const portion&) = delete;
+};
+
+/// Counts a call that has moved `n` of the `left` bytes of an operation's turn. False: it is over.
+inline bool turn_goes_on(std::size_t& left, std::size_t n) noexcept {
+    constexpr std::size_t least = fair_size / 64;  // calls take time, too
+    if (n < least) n = least;
+    left -= n < left ? n : left;
+    return left > 0;
+}
+
+/// Reads until the operation is complete (true), or the socket dry, or its turn over: then the
+/// socket is still worth trying.
 inline bool read_on(operation& op) noexcept {
     socket_state& socket = *op.socket;
+    std::size_t left = fair_size;
     do {
+        const portion next(op, left);
         const platform::transfer moved =
-            platform::receive(socket.handle, op.buffers, op.buffer_count, op.offset);
+            platform::receive(socket.handle, next.list, next.count, next.skip);
         if (moved.error) return blocked_or_failed(op, moved.error);
         if (moved.count == 0) return failed(op, outcome::eof);
-        note_read(socket, op.buffer_count == 1 && moved.count < op.buffers->size - op.offset);
+        note_read(socket, moved.count < next.size);
         if (op.advance(moved.count)) return completed(op, outcome::success);
+        if (!turn_goes_on(left, moved.count)) return false;
     } while (socket.may_try(readiness::readable));
     return false;
 }
 
-/// Writes until the operation is complete (true) or the socket dry.
+/// Writes until the operation is complete (true), or the socket full, or its turn over: then the
+/// socket is still worth trying.
 inline bool attempt_write(operation& op) noexcept {
+    std::size_t left = fair_size;
     for (;;) {
+        const portion next(op, left);
         const platform::transfer moved =
-            platform::send(op.socket->handle, op.buffers, op.buffer_count, op.offset);
+            platform::send(op.socket->handle, next.list, next.count, next.skip);
         if (moved.error) [[unlikely]]
             return blocked_or_failed(op, moved.error);
         if (op.advance(moved.count)) return completed(op, outcome::success);
+        if (!turn_goes_on(left, moved.count)) return false;
     }
 }
 
@@ -65,13 +108,15 @@ CURFEW_COLD inline bool after_nothing(operation& op, std::ptrdiff_t n) noexcept 
     if (platform::interrupted(error))
         return op.kind == operation_kind::read ? read_on(op) : attempt_write(op);
     if (error) return blocked_or_failed(op, error);
+    if (op.wants_nothing()) return completed(op, outcome::success);
     return failed(op, outcome::eof);
 }
 
 /// Reads, or goes on reading. True: the operation is complete.
 inline bool attempt_read(operation& op) noexcept {
     if (op.buffer_count != 1) return read_on(op);
-    const std::size_t room = op.buffers->size - op.offset;
+    std::size_t room = op.buffers->size - op.offset;
+    if (room > fair_size) room = fair_size;
     const auto n = platform::receive(op.socket->handle, op.buffers->data + op.offset, room);
     if (n <= 0) [[unlikely]]
         return after_nothing(op, n);

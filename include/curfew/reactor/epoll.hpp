@@ -19,7 +19,7 @@ public:
             return;
         }
         error_ = waker_.error();
-        if (!error_) error_ = add(waker_.handle(), EPOLLIN | EPOLLET, &nobody_);
+        if (!error_) error_ = control(EPOLL_CTL_ADD, waker_.handle(), EPOLLIN | EPOLLET, &nobody_);
     }
 
     ~epoll_reactor() override {
@@ -48,11 +48,12 @@ public:
 protected:
     int watch(const operation& op) noexcept override {
         socket_state& socket = *op.socket;
-        if (const int error =
-                add(socket.handle, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET, &socket))
-            return error;
-        socket.watched = true;
-        return 0;
+        constexpr auto all = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
+        // Set once more, they are looked at once more: an edge, if the socket is ready.
+        if (socket.watched) return control(EPOLL_CTL_MOD, socket.handle, all, &socket);
+        const int error = control(EPOLL_CTL_ADD, socket.handle, all, &socket);
+        socket.watched = error == 0;
+        return error;
     }
 
     void unwatch(socket_state&) noexcept override {}
@@ -113,11 +114,11 @@ private:
         if (events & EPOLLOUT) on_writable(socket, done);
     }
 
-    int add(int handle, std::uint32_t events, socket_state* socket) noexcept {
+    int control(int what, int handle, std::uint32_t events, socket_state* socket) noexcept {
         epoll_event event{};
         event.events = events;
         event.data.ptr = socket;
-        return ::epoll_ctl(epoll_, EPOLL_CTL_ADD, handle, &event) < 0 ? errno : 0;
+        return ::epoll_ctl(epoll_, what, handle, &event) < 0 ? errno : 0;
     }
 
     CURFEW_HOT int wait_for_events(std::chrono::nanoseconds time) noexcept {

@@ -380,8 +380,8 @@ private:
                                              io_uring_sqe& entry) noexcept {
         entry.fd = op.socket->handle;
         entry.addr = reinterpret_cast<std::uintptr_t>(buffer.data);
-        constexpr std::size_t most = 0x7fff'f000;  // that one call transfers: see read(2)
-        entry.len = static_cast<std::uint32_t>(buffer.size < most ? buffer.size : most);
+        entry.len = static_cast<std::uint32_t>(buffer.size < detail::fair_size ? buffer.size
+                                                                               : detail::fair_size);
         if (op.kind == operation_kind::read) {
             entry.opcode = IORING_OP_RECV;
             entry.ioprio = poll_first(op);
@@ -439,7 +439,12 @@ private:
     void describe_message(slot& from, io_uring_sqe& entry) noexcept {
         const operation& op = *from.op;
         envelope& letter = take_envelope(from);
-        letter.buffers = {op.buffers, op.buffer_count, is_transfer(op) ? op.offset : 0};
+        if (is_transfer(op)) {
+            const detail::portion next(op, detail::fair_size);
+            letter.buffers = {next.list, next.count, next.skip};
+        } else {
+            letter.buffers = {op.buffers, op.buffer_count, 0};
+        }
         platform::detail::native_address* address = nullptr;
         if (!is_transfer(op) && op.address) {
             address = &letter.address;

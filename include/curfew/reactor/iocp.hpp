@@ -94,6 +94,8 @@ private:
     static constexpr std::uint32_t reports_all = 1;
     static constexpr std::uint32_t skips_success = 2;  // what succeeds at once is not reported
 
+    static constexpr int most_calls = 4;  // of an operation that goes on, in its turn
+
     /// The system's record of an operation. It lives until the operation's completion has been
     /// reaped, whatever becomes of the socket, and then serves the next one.
     struct packet : OVERLAPPED {
@@ -223,11 +225,13 @@ private:
 
     /// Has the system do the operation, or what is left of it. True: it is complete.
     bool run(packet& with) noexcept {
-        for (;;) {
+        for (int calls = 0;; ++calls) {
             DWORD count = 0;
             const int error = begin(with, count);
             if (error == WSA_IO_PENDING) return false;
             if (!error && with.op->socket->slot != skips_success) return false;  // it is reported
+            // Its turn is over: that is reported, too.
+            if (!error && calls == most_calls && port_.post(with, count)) return false;
             if (conclude(with, error, count)) return true;
         }
     }
@@ -428,7 +432,9 @@ private:
         if (op.kind == operation_kind::wait) return detail::completed(op, outcome::success);
         if (ended(op)) return true;
         op.socket->set_worth_trying(readiness::writable);
-        return detail::attempt(op);
+        if (detail::attempt(op)) return true;
+        op.socket->set_dry(readiness::writable);
+        return false;
     }
 
     detail::completion_port port_;

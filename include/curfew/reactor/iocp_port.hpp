@@ -180,6 +180,11 @@ public:
     /// Ends the current `reap`, or else the next one, at once. From any thread.
     void wake() noexcept { ::PostQueuedCompletionStatus(port_, 0, 0, nullptr); }
 
+    /// Has a completion that was not reported reported all the same. False: it is not.
+    bool post(OVERLAPPED& completed, DWORD count) noexcept {
+        return ::PostQueuedCompletionStatus(port_, count, 0, &completed) != 0;
+    }
+
     /// Waits up to `time` for something to be there, calls `deliver` with the OVERLAPPED of all
     /// that has completed, and returns the system's error number.
     template <class Deliver>

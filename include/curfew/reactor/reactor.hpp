@@ -35,7 +35,8 @@ public:
     virtual std::string_view name() const noexcept = 0;
 
     /// Begins `op`, whose `progress` is pending, and which could not be done at once by a try. (A
-    /// connect is always begun here; another operation is not if its socket is `watched`.)
+    /// connect is always begun here; another operation is not if its socket is `watched`, unless
+    /// the socket may be ready: it has moved `detail::fair_size` bytes and it is others' turn.)
     /// True: it is complete (`finish` has been called) and must not be pushed; the coroutine goes
     /// on.
     virtual bool start(operation& op) noexcept = 0;

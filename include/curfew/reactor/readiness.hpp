@@ -13,7 +13,7 @@ class readiness_reactor : public reactor {
 public:
     bool start(operation& op) noexcept final {
         if (op.kind == operation_kind::connect && begin_connect(op)) return true;
-        return !op.socket->watched && !watch_for(op);
+        return !watch_for(op);
     }
 
     void cancel(operation& op, completions& done) noexcept final {
@@ -42,8 +42,8 @@ public:
 protected:
     readiness_reactor() noexcept : reactor(tries::first) {}
 
-    /// An operation is to be parked on its socket: see that events arrive for it. Returns the
-    /// system's error number.
+    /// An operation is to be parked on its socket: see that events arrive for it, also if the
+    /// socket is ready now. Returns the system's error number.
     virtual int watch(const operation& op) noexcept = 0;
 
     /// Operations have left the socket: events that no pending operation waits for need not come.
@@ -88,14 +88,22 @@ private:
         operation* const op = socket.reader;
         if (op && op->kind == operation_kind::connect) return;
         socket.set_worth_trying(readiness::readable);
-        if (op && attempt(*op)) done.push(*op);
+        if (op) retry(*op, done);
     }
 
     /// (No member, like all that a wait may call, so that the wait need not keep the reactor.)
     CURFEW_COLD static void retry_write(operation& op, completions& done) noexcept {
         if (op.kind == operation_kind::connect) return go_on_connecting(op, done);
         op.socket->set_worth_trying(readiness::writable);
-        if (attempt(op)) done.push(op);
+        retry(op, done);
+    }
+
+    static void retry(operation& op, completions& done) noexcept {
+        if (attempt(op)) return done.push(op);
+        socket_state& socket = *op.socket;
+        if (!socket.may_try(op.interest)) return;
+        socket.set_dry(op.interest);  // its turn is over
+        if (reactor_of(socket).start(op)) done.push(op);
     }
 
     static void go_on_connecting(operation& op, completions& done) noexcept {
