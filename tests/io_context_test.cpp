@@ -419,9 +419,8 @@ REACTOR_TEST("poll_for starts nothing after its budget, not even what completes 
             for (const auto end = clock::now() + 1ms; clock::now() < end;) {}
         }
     }(always, steps));
-    ctx.poll_for(2ms);
-    CHECK(steps >= 1);
-    CHECK(steps <= 2);  // each takes a millisecond
+    while (steps == 0) ctx.poll_for(2ms);  // which a busy machine may spend before the first one
+    CHECK(steps <= 2);                     // each takes a millisecond
     ctx.run();
     CHECK(steps == 50);
 }
@@ -430,9 +429,13 @@ REACTOR_TEST("poll_for goes on with what yields until its budget is spent") {
     io_context ctx(kind);
     events log;
     auto handle = ctx.spawn(note_and_yield(log, 1));
-    const auto before = curfew::clock::now();
-    ctx.poll_for(2ms);
-    CHECK(curfew::clock::now() - before >= 2ms);
+    // A busy machine may spend a budget on something else, but not again and again.
+    for (int i = 0; i < 100 && log.size() <= 10; ++i) {
+        log.clear();
+        const auto before = curfew::clock::now();
+        ctx.poll_for(2ms);
+        CHECK(curfew::clock::now() - before >= 2ms);
+    }
     CHECK(log.size() > 10);
     handle.cancel();
 }
@@ -440,14 +443,13 @@ REACTOR_TEST("poll_for goes on with what yields until its budget is spent") {
 REACTOR_TEST("poll_for starts nothing new once its budget is spent; the rest goes on later") {
     io_context ctx(kind);
     events log;
-    const auto heavy = [](events& to, time_point end, int id) -> task<> {
+    const auto heavy = [](events& to, int id) -> task<> {
         to.push_back(id);
-        work_until(end);
+        work_until(curfew::clock::now() + 11ms);
         co_return;
     };
-    const auto end = curfew::clock::now() + 60ms;
-    for (int id = 1; id <= 5; ++id) ctx.spawn(heavy(log, end, id));
-    ctx.poll_for(30ms);  // spent by the first one
+    for (int id = 1; id <= 5; ++id) ctx.spawn(heavy(log, id));
+    while (log.empty()) ctx.poll_for(10ms);  // spent by the first one
     CHECK(log == events{1});
     ctx.poll_for(1h);
     CHECK(log == events{1, 2, 3, 4, 5});

@@ -24,6 +24,15 @@ struct reading : operation {
     }
 };
 
+/// Buffers of two bytes each: a thousand system calls for 32 KiB.
+template <class Buffer, class String>
+std::vector<Buffer> in_pairs(String& bytes) {
+    std::vector<Buffer> pairs;
+    for (std::size_t at = 0; at < bytes.size(); at += 2)
+        pairs.push_back(std::span(bytes).subspan(at, 2));
+    return pairs;
+}
+
 /// How many turns others have before `work` is done.
 task<int> turns_during(task<> work) {
     bool done = false;
@@ -112,12 +121,8 @@ REACTOR_TEST("transfers that find room for all, or all of it there, let others h
         std::string out(32 * 1024, 'x');
         for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<char>('a' + i % 23);
         std::string in(out.size(), ' ');
-        std::vector<const_buffer> from;
-        std::vector<mutable_buffer> into;
-        for (std::size_t at = 0; at < in.size(); at += 2) {
-            from.push_back(std::span(out).subspan(at, 2));
-            into.push_back(std::span(in).subspan(at, 2));
-        }
+        const auto from = in_pairs<const_buffer>(out);
+        const auto into = in_pairs<mutable_buffer>(in);
         const int writing = co_await turns_during(
             [](tcp::socket& to, const std::vector<const_buffer>& all) -> task<> {
                 CHECK((co_await write_all(to, all)).ok());
@@ -133,6 +138,35 @@ REACTOR_TEST("transfers that find room for all, or all of it there, let others h
         CHECK((co_await with_timeout(server.read_some(in), 1ms)).error() == errc::timed_out);
         CHECK((co_await write_all(client, "more")).ok());
         CHECK((co_await server.read_some(in)).value() == 4);
+    });
+}
+
+REACTOR_TEST("a transfer whose turn is over is pending: another one beside it is refused") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        const std::string bytes(32 * 1024, 'x');
+        std::string in(bytes.size(), ' ');
+        const auto from = in_pairs<const_buffer>(bytes);
+        const auto into = in_pairs<mutable_buffer>(in);
+        char other;
+        auto writing = ctx.spawn(
+            [](tcp::socket& to, const std::vector<const_buffer>& all) -> task<std::size_t> {
+                co_return (co_await write_all(to, all)).value();
+            }(client, from));
+        co_await yield();
+        CHECK_FALSE(writing.done());
+        CHECK((co_await client.write_some("y")).error() == std::errc::operation_in_progress);
+        CHECK(co_await writing == bytes.size());
+        auto reading = ctx.spawn(
+            [](tcp::socket& source, const std::vector<mutable_buffer>& all) -> task<std::size_t> {
+                co_return (co_await read_exactly(source, all)).value();
+            }(server, into));
+        co_await yield();
+        CHECK_FALSE(reading.done());
+        CHECK((co_await server.read_some(std::span(&other, 1))).error() ==
+              std::errc::operation_in_progress);
+        CHECK(co_await reading == bytes.size());
+        CHECK(in == bytes);
     });
 }
 
