@@ -33,6 +33,16 @@ std::vector<Buffer> in_pairs(String& bytes) {
     return pairs;
 }
 
+task<> second_write_is_refused(tcp::socket& to) {
+    CHECK((co_await to.write_some("y")).error() == std::errc::operation_in_progress);
+}
+
+task<> second_read_is_refused(tcp::socket& from) {
+    char byte;
+    CHECK((co_await from.read_some(std::span(&byte, 1))).error() ==
+          std::errc::operation_in_progress);
+}
+
 /// How many turns others have before `work` is done.
 task<int> turns_during(task<> work) {
     bool done = false;
@@ -148,23 +158,24 @@ REACTOR_TEST("a transfer whose turn is over is pending: another one beside it is
         std::string in(bytes.size(), ' ');
         const auto from = in_pairs<const_buffer>(bytes);
         const auto into = in_pairs<mutable_buffer>(in);
-        char other;
+        // In the same turn, and in the next one.
         auto writing = ctx.spawn(
             [](tcp::socket& to, const std::vector<const_buffer>& all) -> task<std::size_t> {
                 co_return (co_await write_all(to, all)).value();
             }(client, from));
+        ctx.spawn(second_write_is_refused(client));
         co_await yield();
         CHECK_FALSE(writing.done());
-        CHECK((co_await client.write_some("y")).error() == std::errc::operation_in_progress);
+        co_await second_write_is_refused(client);
         CHECK(co_await writing == bytes.size());
         auto reading = ctx.spawn(
             [](tcp::socket& source, const std::vector<mutable_buffer>& all) -> task<std::size_t> {
                 co_return (co_await read_exactly(source, all)).value();
             }(server, into));
+        ctx.spawn(second_read_is_refused(server));
         co_await yield();
         CHECK_FALSE(reading.done());
-        CHECK((co_await server.read_some(std::span(&other, 1))).error() ==
-              std::errc::operation_in_progress);
+        co_await second_read_is_refused(server);
         CHECK(co_await reading == bytes.size());
         CHECK(in == bytes);
     });
