@@ -214,7 +214,7 @@ REACTOR_TEST("a limit cuts a large transfer short whose peer keeps up, and knows
         blocking_listener listener;
         auto [socket, peer] = co_await test::connect(ctx, listener);
         // More than any machine moves in that time.
-        const std::string bytes(64 * fair_size, 'x');
+        const std::string bytes(256 * fair_size, 'x');
         std::size_t received = 0;
         std::thread other([&, &with = peer] {
             for (;;) {

@@ -113,7 +113,7 @@ namespace detail {
 /// How many bytes an operation moves before everybody else has a turn. One that has a fast peer,
 /// and much to move, would otherwise keep the loop from its limits for as long as that takes: a
 /// system call does not end while the peer keeps up.
-inline constexpr std::size_t fair_size = std::size_t{1} << 20;
+inline constexpr std::size_t fair_size = std::size_t{256} << 10;
 
 /// What a socket object refers to that has no socket. It is closed, belongs to no loop, and nothing
 /// ever writes to it.
