@@ -31,6 +31,7 @@ public:
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> coroutine) {
         scoped_.enter(coroutine);
+        loop_ = scoped_.self->loop;
         if (token_.stop_requested())
             scoped_.self->cancel(scoped_.scope);
         else
@@ -50,7 +51,7 @@ private:
         void operator()() const noexcept {
             phase seen = phase::waiting;
             if (!to.phase_.compare_exchange_strong(seen, phase::posting)) return;
-            to.scoped_.self->loop->post(to.request_);
+            to.loop_->post(to.request_);
             to.phase_.store(phase::posted);
         }
     };
@@ -79,11 +80,11 @@ private:
         if (!phase_.compare_exchange_strong(seen, phase::detached))
             while (phase_.load() == phase::posting) platform::pause(std::chrono::microseconds(20));
         callback_.reset();
-        if (phase_.load() == phase::posted && !request_.arrived)
-            scoped_.self->loop->withdraw(request_);
+        if (phase_.load() == phase::posted && !request_.arrived) loop_->withdraw(request_);
     }
 
     scoped<Awaitable> scoped_;
+    loop* loop_ = nullptr;  // known when the fiber may be gone
     std::stop_token token_;
     std::atomic<phase> phase_{phase::waiting};
     request request_;

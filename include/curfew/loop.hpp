@@ -58,6 +58,7 @@ public:
         outside_.loop = this;
         tasks_.holds_tasks = true;
         tasks_.attach(outside_.root);
+        guests_.attach(outside_.root);
     }
 
     loop(const loop&) = delete;
@@ -79,6 +80,8 @@ public:
         // They may also spawn and post once more: what they queue is dropped before what it belongs
         // to is destroyed.
         closing_ = true;
+        // Guests' frames belong to others.
+        for (; guests_.first; guests_.first->leave_home()) guests_.first->loop = nullptr;
         while (nursery* const any = outside_.root.nurseries) {
             take_inbox();
             discard(ready_);
@@ -179,9 +182,36 @@ public:
         promise.owner = &record;
         record.innermost = &promise;
         into.add(record);
-        ++live_;
-        unusual_ &= ~has_no_tasks;
+        count_begin();
         begin(record.turn, record, frame);
+    }
+
+    /// A task that is not the loop's begins, unless the loop is about to end.
+    void admit(guest& self, std::coroutine_handle<> frame) noexcept {
+        if (closing_) return;
+        self.loop = this;
+        guests_.add(self);
+        count_begin();
+        begin(self.start, self, frame);
+    }
+
+    void let_go(guest& self) noexcept {
+        self.leave_home();
+        count_end();
+    }
+
+    /// Its frame is about to be destroyed by others. Groups in it live on: it may not own them.
+    void expel(guest& self) noexcept {
+        self.for_each_scope([&](cancel_scope& scope) {
+            for (nursery* inside = scope.nurseries; inside;) {
+                nursery* const next = inside->next;
+                if (inside->holds_tasks) inside->attach(outside_.root);
+                inside = next;
+            }
+        });
+        doom(self);
+        forget_doomed();
+        let_go(self);
     }
 
     /// Queues the start of a fiber.
@@ -618,7 +648,12 @@ private:
         return static_cast<spawned_fiber&>(*turn.owner);
     }
 
-    /// A spawned task has ended.
+    void count_begin() noexcept {
+        ++live_;
+        unusual_ &= ~has_no_tasks;
+    }
+
+    /// A task has ended.
     void count_end() noexcept {
         if (--live_ == 0) unusual_ |= has_no_tasks;
     }
@@ -704,15 +739,14 @@ private:
     /// A group that its owner has handed to somebody else does not refer to it any more, either.
     void doom(fiber& self) noexcept {
         self.doomed = true;
-        for (cancel_scope* scope = self.scope;; scope = scope->parent) {
-            for (nursery* inside = scope->nurseries; inside;) {
+        self.for_each_scope([&](cancel_scope& scope) {
+            for (nursery* inside = scope.nurseries; inside;) {
                 nursery* const next = inside->next;
                 for (fiber* each = inside->first; each; each = each->next) doom(*each);
                 if (inside->holds_tasks) inside->attach(outside_.root);
                 inside = next;
             }
-            if (scope == &self.root) break;
-        }
+        });
         suspension* const waiting = self.waiting;
         if (!waiting) return;
         waiting->type->interrupt(*waiting, false);
@@ -808,16 +842,43 @@ private:
     ready_queue deferred_;
     ready_queue next_tick_;
     ready_queue failures_;
-    std::size_t live_ = 0;  // spawned tasks that have not ended
+    std::size_t live_ = 0;  // tasks that have not ended
     socket_list sockets_;
     socket_list retired_;  // sockets gone while the system still worked on them
     socket_list haunted_;  // and those of which it may have events until the end
     fiber outside_;        // of coroutines that are not tasks, and the root of the tree
     nursery tasks_;        // what was spawned on its own
+    nursery guests_;       // tasks that other libraries' coroutines await
     std::atomic<const run_state*> thread_{nullptr};  // stands for the one in which it runs
 };
 
 inline reactor& reactor_of(const socket_state& socket) noexcept { return socket.loop->system(); }
+
+inline void guest::begin(std::coroutine_handle<> frame, promise_base& promise,
+                         std::coroutine_handle<> host) {
+    promise.owner = this;
+    promise.continuation = host;
+    innermost = &promise;
+    ended = [](fiber& self) noexcept { self.ended = nullptr; };
+    if (detail::loop* const running = this_thread().running)
+        running->admit(*this, frame);
+    else
+        transfer_to(frame);
+}
+
+inline void guest::end() noexcept {
+    fiber::end();
+    if (loop) loop->let_go(*this);
+    this_thread().current = this_thread().outside;
+}
+
+inline guest::~guest() {
+    if (!runs()) return;
+    if (loop) loop->expel(*this);
+    for_each_scope([](cancel_scope& each) {
+        while (each.nurseries) each.nurseries->detach();
+    });
+}
 
 /// The loop in which a fiber waits for what is not a socket's.
 inline loop& loop_for(const fiber& self) noexcept {

@@ -1,6 +1,7 @@
 // task<T>: a coroutine that starts when it is awaited.
 #pragma once
 
+#include <concepts>
 #include <coroutine>
 #include <exception>
 #include <memory>
@@ -120,6 +121,23 @@ fiber& fiber_of(std::coroutine_handle<Promise> coroutine) noexcept {
         return outside_fiber();
 }
 
+/// The fiber of a task that a coroutine of another library awaits, its host. Of that one nothing is
+/// known but that it waits: it may be destroyed meanwhile, and the task's frame soon after.
+struct guest : fiber {
+    guest() = default;
+    ~guest();
+
+    /// In the loop that runs it begins when it is its turn, outside of any at once.
+    void begin(std::coroutine_handle<> frame, promise_base& promise, std::coroutine_handle<> host);
+
+    /// The host goes on.
+    void end() noexcept;
+
+    bool runs() const noexcept { return ended; }
+
+    ready_node start;  // queued until it begins
+};
+
 template <class T>
 struct promise final : promise_base {
     // A union, so that T need not be default-constructible.
@@ -198,32 +216,54 @@ public:
         if (frame_) frame_.destroy();
     }
 
+    /// In a task.
     class awaiter {
     public:
         explicit awaiter(std::coroutine_handle<promise_type> frame) noexcept : frame_(frame) {}
         bool await_ready() const noexcept { return false; }
-        template <class Promise>
+        template <std::derived_from<detail::promise_base> Promise>
         void await_suspend(std::coroutine_handle<Promise> parent) noexcept {
             auto& promise = frame_.promise();
-            promise.owner = &detail::fiber_of(parent);
+            promise.owner = parent.promise().owner;
             promise.continuation = parent;
 #if CURFEW_SOURCE_LOCATIONS
-            if constexpr (std::is_base_of_v<detail::promise_base, Promise>)
-                promise.caller = &parent.promise();
+            promise.caller = &parent.promise();
             promise.owner->innermost = &promise;
 #endif
             detail::transfer_to(frame_);
         }
         T await_resume() { return frame_.promise().take(); }
 
-    private:
+    protected:
         std::coroutine_handle<promise_type> frame_;
     };
 
+    /// In a coroutine of any type.
+    class any_awaiter : awaiter, detail::guest {
+    public:
+        using awaiter::await_ready;
+        using awaiter::awaiter;
+        template <class Promise>
+        void await_suspend(std::coroutine_handle<Promise> parent) {
+            if constexpr (std::is_base_of_v<detail::promise_base, Promise>)
+                awaiter::await_suspend(parent);
+            else
+                this->begin(this->frame_, this->frame_.promise(), parent);
+        }
+        T await_resume() {
+            if (this->runs()) this->end();
+            return awaiter::await_resume();
+        }
+    };
+
     /// The task stays the owner of its frame and must live until it has ended.
-    awaiter operator co_await() noexcept {
+    any_awaiter operator co_await() noexcept {
         check_startable();
-        return awaiter(frame_);
+        return any_awaiter(frame_);
+    }
+    friend awaiter awaiter_in_task(task& work) noexcept {
+        work.check_startable();
+        return awaiter(work.frame_);
     }
 
 private:
@@ -270,3 +310,5 @@ auto kept(Function make) -> decltype(make()) {
 
 }  // namespace detail
 }  // namespace curfew
+
+#include "loop.hpp"  // which defines the guest

@@ -20,10 +20,15 @@ concept has_free_co_await = requires(T&& t) {
     operator co_await(static_cast<T&&>(t));
 };
 
-/// The awaiter of `awaitable`, as `co_await` would find it.
+template <class T>
+concept has_awaiter_in_task = requires(T&& t) { awaiter_in_task(t); };
+
+/// The awaiter of `awaitable`, as `co_await` would find it, or the one for tasks.
 template <class T>
 decltype(auto) awaiter_of(T&& awaitable) {
-    if constexpr (has_member_co_await<T>)
+    if constexpr (has_awaiter_in_task<T>)
+        return awaiter_in_task(awaitable);
+    else if constexpr (has_member_co_await<T>)
         return static_cast<T&&>(awaitable).operator co_await();
     else if constexpr (has_free_co_await<T>)
         return operator co_await(static_cast<T&&>(awaitable));

@@ -98,6 +98,14 @@ struct fiber {
         return in_cancelled;
     }
 
+    /// Calls `look` on the scopes it is in, from the innermost to its root.
+    template <class Look>
+    void for_each_scope(Look look) const {
+        detail::cancel_scope* each = scope;
+        for (; each != &root; each = each->parent) look(*each);
+        look(*each);
+    }
+
     /// Enters a scope; it must be left in the reverse order.
     void enter(detail::cancel_scope& inner) noexcept {
         inner.parent = scope;
