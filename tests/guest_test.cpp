@@ -51,7 +51,7 @@ task<> in_read(io_context& ctx, counted) {
 }
 
 task<> in_branches(io_context& ctx, counted alive) {
-    (void)co_await with_timeout(when_all(in_sleep(ctx, alive), in_read(ctx, alive)), 1h);
+    (void)co_await when_all(in_sleep(ctx, alive), in_read(ctx, alive));
 }
 
 task<> in_join(io_context& ctx, counted alive) {
