@@ -83,7 +83,13 @@ struct socket_state {
     bool was_open = false;  // it has had a handle
     /// A cancelled write left an unknown part of its bytes in the stream: all later ones fail.
     bool write_broken = false;
+    /// The reactor's word that it says, as often as it is asked, that there is something to receive
+    /// or to accept: see `announced`.
+    bool tells_again = false;
     std::uint32_t slot = 0;  // the reactor's own; zero in a new socket
+    std::uint8_t skips = 0;  // tries to leave out after each one in vain
+    std::uint8_t skips_left = 0;
+    bool probing = false;  // the next try decides about `skips`
 
     socket_state* next = nullptr;  // the context's list of all sockets
     socket_state** link = nullptr;
@@ -105,6 +111,24 @@ struct socket_state {
     /// it makes a new event, and what arrived before was either read or announced.
     CURFEW_HOT bool is_dry_after(bool fell_short) const noexcept {
         return fell_short && !more_behind;
+    }
+
+    /// A datagram, or a connection, that the reactor has announced is there. It says nothing of
+    /// what is behind it: of those that come one by one, each would be followed by a try in vain.
+    /// So tries are left out, more and more of them as long as they are in vain; what is behind all
+    /// the same is announced again.
+    void announced() noexcept {
+        if (!tells_again) return;
+        probing = skips_left == 0;
+        if (probing) return;
+        --skips_left;
+        set_dry(readiness::readable);
+    }
+    void tried(bool in_vain) noexcept {
+        if (!probing) return;
+        probing = false;
+        skips = in_vain ? static_cast<std::uint8_t>((2 * skips + 1) % 16) : std::uint8_t{0};
+        skips_left = skips;
     }
 };
 

@@ -23,6 +23,7 @@ CURFEW_COLD inline bool failed(operation& op, outcome how, int error = 0) noexce
 CURFEW_COLD inline bool blocked_or_failed(operation& op, int error) noexcept {
     if (!platform::would_block(error)) return failed(op, outcome::system, error);
     op.socket->set_dry(op.interest);
+    if (op.interest == readiness::readable) op.socket->tried(true);
     return false;
 }
 
@@ -142,13 +143,17 @@ inline bool datagram_moved(operation& op, platform::transfer moved) noexcept {
     if (moved.error && moved.error != platform::message_too_long)
         return blocked_or_failed(op, moved.error);
     op.transferred = moved.count;
+    if (op.interest == readiness::readable) op.socket->tried(false);
     return completed(op, moved.error ? outcome::system : outcome::success, moved.error);
 }
 
 inline bool attempt_accept(operation& op) noexcept {
     for (;;) {
         const int error = platform::accept(op.socket->handle, op.accepted);
-        if (error == 0) return completed(op, outcome::success);
+        if (error == 0) {
+            op.socket->tried(false);
+            return completed(op, outcome::success);
+        }
         if (!platform::accept_may_go_on(error)) return blocked_or_failed(op, error);
     }
 }

@@ -1,4 +1,6 @@
-// Linux: epoll, edge-triggered, each descriptor registered once.
+// Linux: epoll. Connections are registered once, edge-triggered for both directions. Where
+// datagrams or connections arrive it is level-triggered, for what is waited for: see
+// socket_state::announced.
 #pragma once
 
 #include "../platform/platform.hpp"
@@ -19,7 +21,8 @@ public:
             return;
         }
         error_ = waker_.error();
-        if (!error_) error_ = control(EPOLL_CTL_ADD, waker_.handle(), EPOLLIN | EPOLLET, &nobody_);
+        if (!error_)
+            error_ = control(epoll_, EPOLL_CTL_ADD, waker_.handle(), EPOLLIN | EPOLLET, &nobody_);
     }
 
     ~epoll_reactor() override {
@@ -48,12 +51,10 @@ public:
 protected:
     int watch(const operation& op) noexcept override {
         socket_state& socket = *op.socket;
-        constexpr auto all = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
-        // Set once more, they are looked at once more: an edge, if the socket is ready.
-        if (socket.watched) return control(EPOLL_CTL_MOD, socket.handle, all, &socket);
-        const int error = control(EPOLL_CTL_ADD, socket.handle, all, &socket);
-        socket.watched = error == 0;
-        return error;
+        const bool ones = socket.type == platform::transport::datagram || brings_one(op);
+        if (socket.slot != 0 || (ones && !socket.watched))
+            return set_level(epoll_, socket, levels_of(socket) | op.interest);
+        return set_edge(epoll_, socket);
     }
 
     void unwatch(socket_state&) noexcept override {}
@@ -63,8 +64,7 @@ protected:
     /// the number behind our back: then a duplicate, if there is one, goes on reporting events for
     /// this record.
     void forget(socket_state& socket) noexcept override {
-        if (socket.watched && ::epoll_ctl(epoll_, EPOLL_CTL_DEL, socket.handle, nullptr) < 0)
-            socket.haunted = true;
+        if (socket.watched || socket.slot != 0) remove(epoll_, socket);
     }
 
 private:
@@ -105,6 +105,7 @@ private:
     /// unless its peer is slow, or about to go.
     CURFEW_COLD static void on_events(socket_state& socket, std::uint32_t events,
                                       completions& done) noexcept {
+        if (socket.slot != 0) return on_level(socket, events, done);
         if (events & ~std::uint32_t{EPOLLIN | EPOLLOUT}) {
             socket.more_behind = true;
             if (events & (EPOLLHUP | EPOLLERR)) events |= EPOLLOUT;
@@ -114,11 +115,80 @@ private:
         if (events & EPOLLOUT) on_writable(socket, done);
     }
 
-    int control(int what, int handle, std::uint32_t events, socket_state* socket) noexcept {
+    static int control(int epoll, int what, int handle, std::uint32_t events,
+                       socket_state* socket) noexcept {
         epoll_event event{};
         event.events = events;
         event.data.ptr = socket;
-        return ::epoll_ctl(epoll_, what, handle, &event) < 0 ? errno : 0;
+        return ::epoll_ctl(epoll, what, handle, &event) < 0 ? errno : 0;
+    }
+
+    static void remove(int epoll, socket_state& socket) noexcept {
+        if (control(epoll, EPOLL_CTL_DEL, socket.handle, 0, nullptr) != 0) socket.haunted = true;
+        socket.slot = 0;
+    }
+
+    /// Registers a socket for every edge; or once more, so that it is looked at once more: an edge,
+    /// if it is ready.
+    static int set_edge(int epoll, socket_state& socket) noexcept {
+        const bool is_registered = socket.watched || socket.slot != 0;
+        const int error =
+            control(epoll, is_registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, socket.handle,
+                    EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET, &socket);
+        if (error) return error;
+        socket.watched = true;
+        socket.tells_again = false;
+        socket.slot = 0;
+        return 0;
+    }
+
+    // The slot of a level-triggered socket: the epoll descriptor (as it is needed where the reactor
+    // is not known), a mark, and the directions that are registered.
+    static constexpr std::uint32_t is_level = 4;
+    static constexpr int bits_before_descriptor = 3;
+
+    static readiness levels_of(const socket_state& socket) noexcept {
+        return static_cast<readiness>(socket.slot & 3);
+    }
+
+    static int set_level(int epoll, socket_state& socket, readiness directions) noexcept {
+        if (socket.slot != 0 && levels_of(socket) == directions) return 0;
+        std::uint32_t events = 0;
+        // (Two names of one thing: so that what is reported is never taken for a connection's.)
+        if (directions & readiness::readable) events |= EPOLLIN | EPOLLRDNORM;
+        if (directions & readiness::writable) events |= EPOLLOUT;
+        const int what = socket.slot != 0 ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+        if (const int error = control(epoll, what, socket.handle, events, &socket)) return error;
+        socket.slot = static_cast<std::uint32_t>(epoll) << bits_before_descriptor | is_level |
+                      static_cast<std::uint32_t>(directions);
+        socket.tells_again = true;
+        return 0;
+    }
+
+    /// Nobody waits for what is told: it must not be told for ever. Somebody does, and it has led
+    /// nowhere (an error that is kept for others, or another process was quicker): it might be told
+    /// for ever, too, so from now on each thing is told once.
+    CURFEW_COLD static void on_level(socket_state& socket, std::uint32_t events,
+                                     completions& done) noexcept {
+        const int epoll = static_cast<int>(socket.slot >> bits_before_descriptor);
+        const bool problem = events & (EPOLLHUP | EPOLLERR);
+        const bool in = problem || (events & EPOLLIN);
+        const bool out = problem || (events & EPOLLOUT);
+        const operation* const reader = socket.reader;
+        const operation* const writer = socket.writer;
+        if (in) on_readable(socket, done);
+        if (out) on_writable(socket, done);
+        const bool in_vain =
+            (in && reader && socket.reader == reader) || (out && writer && socket.writer == writer);
+        auto directions = static_cast<unsigned>(levels_of(socket));
+        if (in && !reader) directions &= ~static_cast<unsigned>(readiness::readable);
+        if (out && !writer) directions &= ~static_cast<unsigned>(readiness::writable);
+        if (in_vain)
+            set_edge(epoll, socket);
+        else if (directions == 0)
+            remove(epoll, socket);
+        else
+            set_level(epoll, socket, static_cast<readiness>(directions));
     }
 
     CURFEW_HOT int wait_for_events(std::chrono::nanoseconds time) noexcept {

@@ -35,6 +35,7 @@ protected:
         socket_state& socket = *op.socket;
         if (socket.slot == 0) {
             enlist(socket);
+            socket.tells_again = true;
             entries_.push_back({socket.handle, 0, 0});
         }
         short& events = entries_[socket.slot].events;

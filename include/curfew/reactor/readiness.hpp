@@ -40,6 +40,11 @@ public:
     }
 
 protected:
+    /// Something whose size says nothing of what is behind it.
+    static bool brings_one(const operation& op) noexcept {
+        return op.kind == operation_kind::receive_from || op.kind == operation_kind::accept;
+    }
+
     readiness_reactor() noexcept : reactor(tries::first) {}
 
     /// An operation is to be parked on its socket: see that events arrive for it, also if the
@@ -88,7 +93,9 @@ private:
         operation* const op = socket.reader;
         if (op && op->kind == operation_kind::connect) return;
         socket.set_worth_trying(readiness::readable);
-        if (op) retry(*op, done);
+        if (!op) return;
+        retry(*op, done);
+        if (op->progress == operation::state::complete && brings_one(*op)) socket.announced();
     }
 
     /// (No member, like all that a wait may call, so that the wait need not keep the reactor.)

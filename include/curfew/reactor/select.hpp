@@ -54,6 +54,7 @@ protected:
         if (!platform::select_set::can_hold(socket.handle)) return platform::too_many_descriptors;
         if (socket.slot == 0) {
             enlist(socket);
+            socket.tells_again = true;
             if (highest_ < socket.handle) highest_ = socket.handle;
         }
         if (op.waits_for(readiness::readable)) readable_.add(socket.handle);
