@@ -178,51 +178,117 @@ REACTOR_TEST("what nobody receives or accepts is not told again and again") {
 
 #if !defined(_WIN32)
 
-REACTOR_TEST("datagrams are sent and received at the same time through a socket that is full") {
-    run(kind, [&](io_context& ctx) -> task<> {
+namespace {
+
+/// Datagrams of this machine, of which the system holds only so many.
+struct local_pair {
+    udp::socket socket;
+    blocking_socket peer;
+
+    explicit local_pair(io_context& ctx) {
         std::array<int, 2> ends{};
         REQUIRE(::socketpair(AF_UNIX, SOCK_DGRAM, 0, ends.data()) == 0);
-        auto socket =
-            udp::socket::adopt(ctx, static_cast<udp::socket::native_handle_type>(ends[0])).value();
-        blocking_socket peer(ends[1]);
-        constexpr int count = 2'000;  // the system holds some tens or hundreds
+        socket = udp::socket::adopt(ctx, udp::socket::native_handle_type{ends[0]}).value();
+        peer = blocking_socket(ends[1]);
+    }
+
+    /// Sends until there is no room.
+    task<int> fill() {
+        int count = 0;
+        while ((co_await with_timeout(socket.send("x"), 5ms)).ok()) ++count;
+        co_return count;
+    }
+};
+
+/// How often the loop looks while nobody waits for a socket.
+task<std::size_t> waits_of_a_sleep(watched& own) {
+    own.log->waits.clear();
+    (void)co_await sleep_for(20ms);
+    co_return own.log->waits.size();
+}
+
+}  // namespace
+
+REACTOR_TEST("datagrams are sent and received at the same time through a socket that is full") {
+    watched own(kind);
+    own.ctx.block_on([](watched& all) -> task<> {
+        local_pair over(all.ctx);
+        constexpr int count = 2'000;
         std::array<char, 16> buffer;
         std::thread other([&] {
             for (int i = 0; i < count; ++i) {
-                CHECK(peer.receive().bytes == std::to_string(i));
-                if (i % 10 == 0) CHECK(peer.send("back") == 0);
+                CHECK(over.peer.receive().bytes == std::to_string(i));
+                if (i % 10 == 0) CHECK(over.peer.send("back") == 0);
             }
         });
         co_await when_all(
             [](udp::socket& to) -> task<> {
                 for (int i = 0; i < count; ++i)
                     CHECK((co_await with_timeout(to.send(std::to_string(i)), 10s)).ok());
-            }(socket),
+            }(over.socket),
             [](udp::socket& from, std::span<char> into) -> task<> {
                 for (int i = 0; i < count / 10; ++i)
                     CHECK((co_await with_timeout(from.receive(into), 10s)).value() == 4);
-            }(socket, buffer));
+            }(over.socket, buffer));
         other.join();
-    });
+        CHECK(co_await waits_of_a_sleep(all) < 20);
+    }(own));
+}
+
+REACTOR_TEST("room and a datagram that nobody waits for any more are not told again and again") {
+    watched own(kind);
+    own.ctx.block_on([](watched& all) -> task<> {
+        for (const bool both : {false, true}) {
+            local_pair over(all.ctx);
+            std::array<char, 16> buffer;
+            if (both)
+                CHECK((co_await with_timeout(over.socket.receive(buffer), 1ms)).error() ==
+                      errc::timed_out);
+            const int count = co_await over.fill();
+            CHECK(count > 0);
+            for (int i = 0; i < count; ++i) CHECK(over.peer.receive().bytes == "x");
+            CHECK(over.peer.send("y") == 0);
+            CHECK(co_await waits_of_a_sleep(all) < 20);
+            CHECK((co_await over.socket.receive(buffer)).value() == 1);
+            CHECK((co_await over.socket.send("z")).ok());
+            CHECK(over.peer.receive().bytes == "z");
+        }
+    }(own));
 }
 
 #endif
 
 #if defined(CURFEW_HAS_EPOLL) && defined(IP_RECVERR)
 
-TEST_CASE("epoll: an error that is kept for others is told once") {
+TEST_CASE("epoll: an error that is kept for others is told once, and datagrams as ever") {
     watched own(reactor_kind::epoll);
     own.ctx.block_on([](watched& all) -> task<> {
-        udp::socket socket(all.ctx);
-        socket.connect(closed_port()).value();
+        datagrams over(all.ctx);
+        const int fd = over.receiver.native_handle();
         const int on = 1;
-        REQUIRE(::setsockopt(socket.native_handle(), IPPROTO_IP, IP_RECVERR, &on, sizeof on) == 0);
+        REQUIRE(::setsockopt(fd, IPPROTO_IP, IP_RECVERR, &on, sizeof on) == 0);
         std::array<char, 16> buffer;
-        soon(all.ctx, [&socket] { CHECK(::send(socket.native_handle(), "x", 1, 0) == 1); });
-        CHECK((co_await socket.receive(buffer)).error() == std::errc::connection_refused);
+        const auto nobody = native::loopback(closed_port().port());
+        soon(all.ctx, [&] {
+            CHECK(::sendto(fd, "x", 1, 0, reinterpret_cast<const sockaddr*>(&nobody),
+                           sizeof nobody) == 1);
+        });
+        CHECK((co_await over.receiver.receive(buffer)).error() == std::errc::connection_refused);
         all.log->waits.clear();
-        CHECK((co_await with_timeout(socket.receive(buffer), 20ms)).error() == errc::timed_out);
+        CHECK((co_await with_timeout(over.receiver.receive(buffer), 20ms)).error() ==
+              errc::timed_out);
         CHECK(all.log->waits.size() < 20);
+        int next = 0;
+        for (int round = 0; round < 3; ++round) {
+            for (int i = 0; i < 20; ++i) {
+                soon(all.ctx, [&over, next] { over.send(next); });
+                CHECK(co_await over.receive() == next++);
+            }
+            soon(all.ctx, [&over, next] {
+                for (int i = 0; i < 20; ++i) over.send(next + i);
+            });
+            for (int i = 0; i < 20; ++i) CHECK(co_await over.receive() == next++);
+        }
     }(own));
 }
 
