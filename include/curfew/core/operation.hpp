@@ -80,16 +80,16 @@ struct socket_state {
     bool haunted = false;
 
     platform::transport type = platform::transport::stream;
-    bool was_open = false;  // it has had a handle
     /// A cancelled write left an unknown part of its bytes in the stream: all later ones fail.
     bool write_broken = false;
+    bool was_open : 1 = false;  // it has had a handle
     /// The reactor's word that it says, as often as it is asked, that there is something to receive
     /// or to accept: see `announced`.
-    bool tells_again = false;
+    bool tells_again : 1 = false;
+    bool probing : 1 = false;    // the next try decides about `skips`
+    std::uint8_t skips : 4 = 0;  // tries to leave out after each one in vain
+    std::uint8_t skips_left : 4 = 0;
     std::uint32_t slot = 0;  // the reactor's own; zero in a new socket
-    std::uint8_t skips = 0;  // tries to leave out after each one in vain
-    std::uint8_t skips_left = 0;
-    bool probing = false;  // the next try decides about `skips`
 
     socket_state* next = nullptr;  // the context's list of all sockets
     socket_state** link = nullptr;
@@ -127,7 +127,7 @@ struct socket_state {
     void tried(bool in_vain) noexcept {
         if (!probing) return;
         probing = false;
-        skips = in_vain ? static_cast<std::uint8_t>((2 * skips + 1) % 16) : std::uint8_t{0};
+        skips = in_vain ? (2u * skips + 1) & 15 : 0;
         skips_left = skips;
     }
 };
