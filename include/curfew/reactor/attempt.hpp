@@ -51,6 +51,7 @@ struct portion {
             size += room;
         }
         if (size > 0) return;
+        CURFEW_ASSERT(count < op.buffer_count);
         const platform::buffer& large = list[count];
         part = {large.data + (large.size - room), size = most};
         list = &part;
@@ -106,10 +107,13 @@ inline bool attempt_write(operation& op) noexcept {
 CURFEW_COLD inline bool after_nothing(operation& op, std::ptrdiff_t n) noexcept {
     const int error = static_cast<int>(-n);
     if (op.plain) op.describe_rest();
+    // An empty write: a call was made all the same, since that costs less than to look for it.
+    if (op.wants_nothing() &&
+        (!error || platform::interrupted(error) || platform::would_block(error)))
+        return completed(op, outcome::success);
     if (platform::interrupted(error))
         return op.kind == operation_kind::read ? read_on(op) : attempt_write(op);
     if (error) return blocked_or_failed(op, error);
-    if (op.wants_nothing()) return completed(op, outcome::success);
     return failed(op, outcome::eof);
 }
 
