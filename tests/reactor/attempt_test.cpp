@@ -2,6 +2,7 @@
 #include <curfew/reactor/attempt.hpp>
 
 #include <array>
+#include <cerrno>
 #include <string>
 #include <thread>
 #include <vector>
@@ -124,6 +125,22 @@ TEST_CASE("a turn is over after so many bytes, or so many calls") {
     while (detail::turn_goes_on(left, 1)) ++calls;
     CHECK(calls == 64);
 }
+
+#if !defined(_WIN32)
+TEST_CASE("an empty write has written all there is, whatever its call says but that it failed") {
+    for (const int error : {0, EINTR, EAGAIN, EPIPE}) {
+        const const_buffer nothing;
+        const std::span<const const_buffer> list(&nothing, 1);
+        socket_state socket;
+        operation op(operation_kind::write, readiness::writable, &socket);
+        op.buffers = list.data();
+        op.buffer_count = 1;
+        CHECK(detail::after_nothing(op, -error));
+        CHECK(op.result == (error == EPIPE ? outcome::system : outcome::success));
+        CHECK(op.transferred == 0);
+    }
+}
+#endif
 
 REACTOR_TEST("transfers that find room for all, or all of it there, let others have their turns") {
     run(kind, [&](io_context& ctx) -> task<> {
