@@ -178,7 +178,7 @@ REACTOR_TEST("a coroutine of another library is destroyed while its guest waits"
     }
 }
 
-REACTOR_TEST("a coroutine of another library is destroyed, and later the task that it awaits") {
+REACTOR_TEST("a coroutine of another library is destroyed, and then the task that it awaits") {
     for (const auto place : places) {
         if (place == &in_join) continue;  // to leave a group with children is a mistake
         io_context ctx(kind);
@@ -193,10 +193,10 @@ REACTOR_TEST("a coroutine of another library is destroyed, and later the task th
         });
         ctx.run_for(2ms);
         host.destroy();
-        ctx.run();
         CHECK(alive >= 1);
         work.reset();
         CHECK(alive == 0);
+        ctx.run();
     }
 }
 
@@ -248,6 +248,78 @@ REACTOR_TEST("a group that has left its guest goes on when the host is destroyed
     CHECK(alive == 0);
     ctx.run();
     CHECK(ended);
+    group.reset();
+}
+
+REACTOR_TEST("a group that has left a branch of a guest ends with the host, and can be used") {
+    io_context ctx(kind);
+    std::unique_ptr<task_group> group;
+    std::coroutine_handle<> host;
+    int alive = 0;
+    const auto branch = [](std::unique_ptr<task_group>& to, io_context& own,
+                           counted inside) -> task<> {
+        to = std::make_unique<task_group>();
+        to->spawn(in_sleep(own, inside));
+        (void)co_await sleep_for(1h);
+    };
+    const auto work = [](task<> first) -> task<> {
+        (void)co_await when_all(std::move(first), nap(1h));
+    };
+    ctx.post(
+        [&] { await_as_guest(host, work(branch(group, ctx, counted(alive))), counted(alive)); });
+    ctx.run_for(1ms);
+    host.destroy();
+    CHECK(alive == 0);
+    bool ended = false;
+    ctx.block_on([](task_group& own, bool& done) -> task<> {
+        own.spawn([](bool& flag) -> task<> { flag = (co_await sleep_for(1ms)).ok(); }(done));
+        CHECK((co_await own.join()).ok());
+    }(*group, ended));
+    CHECK(ended);
+    group.reset();
+}
+
+REACTOR_TEST("what runs after a guest has ended is not within it") {
+    io_context ctx(kind);
+    foreign_event happens;
+    bool went_on = false;
+    ctx.spawn([](foreign_event& what, bool& done) -> task<> {
+        co_await [](foreign_event& inner) -> task<> { co_await inner; }(what);
+        task_group group;  // while the guest, whose task has caused this, is gone
+        CHECK((co_await group.join()).ok());
+        done = true;
+    }(happens, went_on));
+    ctx.post([&] {
+        [](foreign_event& what) -> detached {
+            co_await [](foreign_event& inner) -> task<> {
+                co_await yield();
+                inner.set();
+            }(what);
+        }(happens);
+    });
+    ctx.run();
+    CHECK(went_on);
+}
+
+REACTOR_TEST("a group may leave a guest that has begun before the context ran") {
+    io_context ctx(kind);
+    blocking_listener listener;
+    auto [socket, peer] = ctx.block_on(test::connect(ctx, listener));
+    std::unique_ptr<task_group> group;
+    [](tcp::socket& from, std::unique_ptr<task_group>& to) -> detached {
+        co_await [](tcp::socket& source, std::unique_ptr<task_group>& out) -> task<> {
+            char byte;
+            CHECK((co_await source.read_some(std::span(&byte, 1))).ok());
+            out = std::make_unique<task_group>();
+            out->spawn([]() -> task<> { (void)co_await sleep_for(1ms); }());
+        }(from, to);
+    }(socket, group);
+    CHECK(peer.send("x") == 0);
+    ctx.spawn([](std::unique_ptr<task_group>& left) -> task<> {
+        while (!left) (void)co_await sleep_for(1ms);
+        CHECK((co_await left->join()).ok());
+    }(group));
+    ctx.run();
     group.reset();
 }
 

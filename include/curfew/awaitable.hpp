@@ -79,10 +79,12 @@ bool go_on_after_nothing(operation& op, std::ptrdiff_t n) noexcept;
 inline bool start(operation& op) noexcept {
     socket_state& socket = *op.socket;
     op.progress = operation::state::pending;
-    const bool goes_on = socket.may_try(op.interest);  // its turn is over: no event will come
-    const bool unwatched = !socket.watched || op.kind == operation_kind::connect;
-    socket.set_dry(op.interest);
-    if ((unwatched || goes_on) && socket.loop->system().start(op)) return give_way(op);
+    const bool connects = op.kind == operation_kind::connect;
+    // Its turn is over: no event will come.
+    const bool goes_on = !connects && socket.may_try(op.interest);
+    if (goes_on) socket.set_dry(op.interest);
+    if ((!socket.watched || connects || goes_on) && socket.loop->system().start(op))
+        return give_way(op);
     if (op.waits_for(readiness::readable)) socket.reader = &op;
     if (op.waits_for(readiness::writable)) socket.writer = &op;
     suspend_in(op, *op.owner, *socket.loop);

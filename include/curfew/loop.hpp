@@ -212,6 +212,7 @@ public:
         doom(self);
         forget_doomed();
         let_go(self);
+        if (!destroying_) abandon_orphans();
     }
 
     /// Queues the start of a fiber.
@@ -383,10 +384,12 @@ public:
         bool more = look_at_once();
         do_chores();
         std::size_t total = resume_ready(poll_batch, end);
+        const ticks begun = more ? ticks_now() : 0;
         for (int looks = 1; more && ready_.empty() && !stop_asked_for() && looks < most_looks;
              ++looks) {
             more = look_at_once();
             total += resume_ready(poll_batch, end);
+            if (have_looked_enough(begun)) break;
         }
         look_closely(total > 0);
         bool stopped = stopping();
@@ -405,6 +408,7 @@ private:
     static constexpr std::size_t poll_batch = 100'000;
     static constexpr int most_looks = 1000;  // of a poll
     static constexpr int most_looks_before_limits = 10'000;
+    static constexpr ticks longest_look = 1'000'000;  // ns, of many
     static constexpr int fair_share = 64;  // completions at once, between two suspensions
 
     // Bits of `unusual_`:
@@ -535,6 +539,12 @@ private:
         return done_.take_more_may_follow();
     }
 
+    /// With transfers that go on and on, whose peers keep up, there is always more to come: then it
+    /// is the time that ends it.
+    bool have_looked_enough(ticks since) noexcept {
+        return done_.take_goes_on() && ticks_now() - since > longest_look;
+    }
+
     /// What is seldom due: sockets that are gone, coroutines that gave way, exceptions that nobody
     /// joins.
     CURFEW_COLD void do_chores() {
@@ -611,8 +621,10 @@ private:
 
     CURFEW_COLD ticks expire(ticks now, bool resumed) {
         bool more = done_.take_more_may_follow() || resumed;
-        for (int looks = 0; more && looks < most_looks_before_limits; ++looks)
+        for (int looks = 0; more && looks < most_looks_before_limits; ++looks) {
             more = look_at_once();
+            if (have_looked_enough(now)) break;
+        }
         deadlines_.expire(now);
         note_ready();
         const ticks bound = deadlines_.bound();
@@ -855,25 +867,25 @@ private:
 inline reactor& reactor_of(const socket_state& socket) noexcept { return socket.loop->system(); }
 
 inline void guest::begin(std::coroutine_handle<> frame, promise_base& promise,
-                         std::coroutine_handle<> host) {
+                         std::coroutine_handle<> awaits_it) {
+    host = awaits_it;
     promise.owner = this;
-    promise.continuation = host;
     innermost = &promise;
-    ended = [](fiber& self) noexcept { self.ended = nullptr; };
-    if (detail::loop* const running = this_thread().running)
-        running->admit(*this, frame);
-    else
-        transfer_to(frame);
-}
-
-inline void guest::end() noexcept {
-    fiber::end();
-    if (loop) loop->let_go(*this);
-    this_thread().current = this_thread().outside;
+    ended = [](fiber& self) {
+        auto& gone = static_cast<guest&>(self);
+        gone.ended = nullptr;
+        if (gone.loop) gone.loop->let_go(gone);
+        // The host is none of the library's, and the fiber ends with its co_await.
+        this_thread().current = this_thread().outside;
+        transfer_to(gone.host);
+    };
+    if (detail::loop* const running = this_thread().running) return running->admit(*this, frame);
+    root.parent = &outside_fiber().root;
+    transfer_to(frame);
 }
 
 inline guest::~guest() {
-    if (!runs()) return;
+    if (!ended) return;
     if (loop) loop->expel(*this);
     for_each_scope([](cancel_scope& each) {
         while (each.nurseries) each.nurseries->detach();

@@ -130,11 +130,7 @@ struct guest : fiber {
     /// In the loop that runs it begins when it is its turn, outside of any at once.
     void begin(std::coroutine_handle<> frame, promise_base& promise, std::coroutine_handle<> host);
 
-    /// The host goes on.
-    void end() noexcept;
-
-    bool runs() const noexcept { return ended; }
-
+    std::coroutine_handle<> host;
     ready_node start;  // queued until it begins
 };
 
@@ -250,10 +246,7 @@ public:
             else
                 this->begin(this->frame_, this->frame_.promise(), parent);
         }
-        T await_resume() {
-            if (this->runs()) this->end();
-            return awaiter::await_resume();
-        }
+        using awaiter::await_resume;
     };
 
     /// The task stays the owner of its frame and must live until it has ended.

@@ -101,6 +101,31 @@ REACTOR_TEST("datagrams arrive in their order, one by one and many at once") {
     });
 }
 
+REACTOR_TEST("poll receives all datagrams that are there, however they came before") {
+    io_context ctx(kind);
+    datagrams over(ctx);
+    int received = 0;
+    auto handle = ctx.spawn([](datagrams& from, int& count) -> task<> {
+        std::array<char, 16> buffer;
+        while ((co_await from.receiver.receive(buffer)).ok()) ++count;
+    }(over, received));
+    for (int round = 0; round < 3; ++round) {
+        for (int i = 0; i < 40; ++i) {
+            over.send(i);
+            for (const int before = received; received == before;) ctx.poll();
+        }
+        received = 0;
+        for (int i = 0; i < 10; ++i) over.send(i);
+        if (!is_proactor(kind))
+            CHECK(native::readable(descriptor_of(over.receiver.native_handle()), 10'000));
+        ctx.poll();
+        if (!is_proactor(kind)) CHECK(received == 10);
+        while (received < 10) ctx.poll();
+    }
+    handle.cancel();
+    ctx.run();
+}
+
 REACTOR_TEST("connections are accepted in their order, one by one and many at once") {
     run(kind, [&](io_context& ctx) -> task<> {
         tcp::acceptor acceptor(ctx);

@@ -198,6 +198,21 @@ REACTOR_TEST("a transfer whose turn is over is pending: another one beside it is
     });
 }
 
+REACTOR_TEST("a connect that is refused, since there is a connection, leaves it as it is") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        std::array<char, 8> buffer;
+        CHECK((co_await with_timeout(client.read_some(buffer), 1ms)).error() == errc::timed_out);
+        CHECK((co_await write_all(server, "data")).ok());
+        co_await yield();  // its event finds nobody
+        co_await yield();
+        CHECK((co_await client.connect(server.local_endpoint())).error() ==
+              std::errc::already_connected);
+        CHECK((co_await with_timeout(client.write_all(std::string_view("x")), 5s)).ok());
+        CHECK((co_await with_timeout(client.read_some(buffer), 5s)).value() == 4);
+    });
+}
+
 REACTOR_TEST("a peer that keeps up with a large transfer keeps nobody else from their turns") {
     run(kind, [&](io_context& ctx) -> task<> {
         blocking_listener listener;

@@ -77,7 +77,7 @@ struct nursery {
 struct fiber {
     detail::cancel_scope* scope = &root;  // the innermost
     detail::loop* loop = nullptr;
-    void (*ended)(fiber&) noexcept = nullptr;   // called at its end; null afterwards
+    void (*ended)(fiber&) = nullptr;            // called at its end; null afterwards
     detail::promise_base* innermost = nullptr;  // of the tasks that await each other
     detail::nursery* home = nullptr;            // where it stands in the tree
     fiber* next = nullptr;                      // the nursery's list
@@ -121,8 +121,9 @@ struct fiber {
         while (inner.nurseries) [[unlikely]] inner.nurseries->attach(*scope);
     }
 
-    /// Its first coroutine has come to its end.
-    void end() noexcept {
+    /// Its first coroutine has come to its end. (May throw what a coroutine of another library
+    /// throws that goes on then.)
+    void end() {
         CURFEW_ASSERT(scope == &root);
         // A group that was made in this fiber and has left it.
         while (root.nurseries) [[unlikely]] root.nurseries->attach(*root.parent);

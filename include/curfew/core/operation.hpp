@@ -277,9 +277,14 @@ public:
     /// Whether that has been said since the last time it was asked.
     bool take_more_may_follow() noexcept { return std::exchange(more_may_follow_, false); }
 
+    /// A transfer has had its turn, and will be ready again and again: no reason to look for ever.
+    void goes_on() noexcept { goes_on_ = true; }
+    bool take_goes_on() noexcept { return std::exchange(goes_on_, false); }
+
 private:
     detail::ready_queue& ready_;
     bool more_may_follow_ = false;
+    bool goes_on_ = false;
 };
 
 }  // namespace curfew

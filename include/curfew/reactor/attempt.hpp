@@ -50,8 +50,7 @@ struct portion {
             if (room > most - size || (room > 0 && filled++ == platform::max_buffers)) break;
             size += room;
         }
-        if (size > 0) return;
-        CURFEW_ASSERT(count < op.buffer_count);
+        if (size > 0 || count == op.buffer_count) return;
         const platform::buffer& large = list[count];
         part = {large.data + (large.size - room), size = most};
         list = &part;

@@ -95,7 +95,9 @@ private:
         socket.set_worth_trying(readiness::readable);
         if (!op) return;
         retry(*op, done);
-        if (op->progress == operation::state::complete && brings_one(*op)) socket.announced();
+        if (op->progress != operation::state::complete || !brings_one(*op)) return;
+        socket.announced();
+        if (!socket.may_try(readiness::readable)) done.more_may_follow();
     }
 
     /// (No member, like all that a wait may call, so that the wait need not keep the reactor.)
@@ -110,6 +112,7 @@ private:
         socket_state& socket = *op.socket;
         if (!socket.may_try(op.interest)) return;
         socket.set_dry(op.interest);  // its turn is over
+        done.goes_on();
         if (reactor_of(socket).start(op)) done.push(op);
     }
 
