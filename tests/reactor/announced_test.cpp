@@ -112,7 +112,8 @@ REACTOR_TEST("poll receives all datagrams that are there, however they came befo
     for (int round = 0; round < 3; ++round) {
         for (int i = 0; i < 40; ++i) {
             over.send(i);
-            for (const int before = received; received == before;) ctx.poll();
+            const int before = received;
+            while (received == before) ctx.poll();
         }
         received = 0;
         for (int i = 0; i < 10; ++i) over.send(i);

@@ -54,7 +54,10 @@ task<int> turns_during(task<> work) {
             flag = true;
         }(std::move(work), done),
         [](const bool& flag, int& count) -> task<> {
-            for (; !flag; ++count) co_await yield();
+            while (!flag) {
+                co_await yield();
+                ++count;
+            }
         }(done, turns));
     co_return turns;
 }
