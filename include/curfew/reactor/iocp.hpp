@@ -94,7 +94,7 @@ private:
     static constexpr std::uint32_t reports_all = 1;
     static constexpr std::uint32_t skips_success = 2;  // what succeeds at once is not reported
 
-    static constexpr int most_calls = 4;  // of an operation that goes on, in its turn
+    static constexpr int most_calls = 2;  // of an operation that goes on, in its turn
 
     /// The system's record of an operation. It lives until the operation's completion has been
     /// reaped, whatever becomes of the socket, and then serves the next one.
@@ -255,11 +255,19 @@ private:
         return begin_poll(with);
     }
 
+    static platform::detail::buffer_vector all_buffers(const operation& op) noexcept {
+        return {op.buffers, op.buffer_count, 0};
+    }
+    static platform::detail::buffer_vector next_buffers(const operation& op) noexcept {
+        const detail::portion next(op, detail::fair_size);
+        return {next.list, next.count, next.skip};
+    }
+
     static int begin_receive(packet& with, DWORD& count) noexcept {
         const operation& op = *with.op;
         // The system has read this description when the call returns (WSARecv, "Remarks").
         const bool reads = op.kind == operation_kind::read;
-        platform::detail::buffer_vector buffers(op.buffers, op.buffer_count, reads ? op.offset : 0);
+        platform::detail::buffer_vector buffers = reads ? next_buffers(op) : all_buffers(op);
         with.flags = 0;
         if (reads || !op.address)
             return platform::detail::error_of(::WSARecv(with.handle, buffers.entries, buffers.count,
@@ -393,7 +401,7 @@ private:
         op.socket->set_worth_trying(readiness::readable);
         op.transferred = count;
         if (!error) return detail::completed(op, outcome::success);
-        op.transferred = platform::detail::buffer_vector(op.buffers, op.buffer_count, 0).bytes;
+        op.transferred = all_buffers(op).bytes;
         op.reason = outcome::success;  // too late: it has taken the datagram
         return detail::completed(op, outcome::system, error);
     }
