@@ -102,6 +102,12 @@ REACTOR_TEST("datagrams arrive in their order, one by one and many at once") {
 }
 
 REACTOR_TEST("poll receives all datagrams that are there, however they came before") {
+    const honest_system now;
+#if defined(TEST_PLATFORM_QUIRKY)
+    const bool at_once = false;  // a console's poll may need several tries
+#else
+    const bool at_once = !is_proactor(kind);
+#endif
     io_context ctx(kind);
     datagrams over(ctx);
     int received = 0;
@@ -117,10 +123,9 @@ REACTOR_TEST("poll receives all datagrams that are there, however they came befo
         }
         received = 0;
         for (int i = 0; i < 10; ++i) over.send(i);
-        if (!is_proactor(kind))
-            CHECK(native::readable(descriptor_of(over.receiver.native_handle()), 10'000));
+        if (at_once) CHECK(native::readable(descriptor_of(over.receiver.native_handle()), 10'000));
         ctx.poll();
-        if (!is_proactor(kind)) CHECK(received == 10);
+        if (at_once) CHECK(received == 10);
         while (received < 10) ctx.poll();
     }
     handle.cancel();
