@@ -129,7 +129,7 @@ TEST_CASE("a turn is over after so many bytes, or so many calls") {
     CHECK(calls == 64);
 }
 
-#if !defined(_WIN32)
+#if !defined(_WIN32) && !defined(TEST_PLATFORM_QUIRKY)  // which have other numbers
 TEST_CASE("an empty write has written all there is, whatever its call says but that it failed") {
     for (const int error : {0, EINTR, EAGAIN, EPIPE}) {
         const const_buffer nothing;
