@@ -16,17 +16,6 @@ using events = std::vector<std::string>;
 
 namespace {
 
-/// Tells the handle of the coroutine that awaits it, which goes on.
-struct handle_to {
-    std::coroutine_handle<>& place;
-    bool await_ready() const noexcept { return false; }
-    bool await_suspend(std::coroutine_handle<> self) const noexcept {
-        place = self;
-        return false;
-    }
-    void await_resume() const noexcept {}
-};
-
 /// Awaits `work`, and destroys itself in the end, unless `host` is destroyed before.
 detached await_as_guest(std::coroutine_handle<>& host, task<> work, counted) {
     co_await handle_to{host};

@@ -1340,20 +1340,11 @@ REACTOR_TEST("a context can be destroyed within a task of another one") {
 
 REACTOR_TEST("a coroutine that is no task may be destroyed after the context it slept in") {
     std::coroutine_handle<> left;
-    struct holder {
-        std::coroutine_handle<>& to;
-        bool await_ready() const noexcept { return false; }
-        bool await_suspend(std::coroutine_handle<> self) const noexcept {
-            to = self;
-            return false;
-        }
-        void await_resume() const noexcept {}
-    };
     int alive = 0;
     {
         io_context ctx(kind);
         const auto foreign = [](std::coroutine_handle<>& to, counted) -> test::detached {
-            co_await holder{to};
+            co_await test::handle_to{to};
             (void)co_await sleep_for(0s);
             (void)co_await sleep_for(1h);  // begins in the second half of the poll
         };

@@ -185,7 +185,7 @@ CURFEW_HOT inline bool begin_transfer(operation& op) noexcept {
         return ways::otherwise(op);
     check_thread(*socket);
     if (socket->may_try(ways::direction)) {
-        // (A read moves no more than has come by now.)
+        // (A read ends by itself when it has taken what the system holds for it.)
         if (!ways::reads && buffer.size > fair_size) [[unlikely]]
             return ways::otherwise(op);
         std::ptrdiff_t n;

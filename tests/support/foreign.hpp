@@ -21,6 +21,17 @@ struct detached {
     };
 };
 
+/// Tells the handle of the coroutine that awaits it, which goes on.
+struct handle_to {
+    std::coroutine_handle<>& place;
+    bool await_ready() const noexcept { return false; }
+    bool await_suspend(std::coroutine_handle<> self) const noexcept {
+        place = self;
+        return false;
+    }
+    void await_resume() const noexcept {}
+};
+
 /// A lazy task with symmetric transfer, like cppcoro's.
 template <class T>
 class foreign_task {

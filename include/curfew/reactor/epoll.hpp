@@ -51,8 +51,8 @@ public:
 protected:
     int watch(const operation& op) noexcept override {
         socket_state& socket = *op.socket;
-        const bool ones = socket.type == platform::transport::datagram || brings_one(op);
-        if (socket.slot != 0 || (ones && !socket.watched))
+        const bool one_by_one = socket.type == platform::transport::datagram || brings_one(op);
+        if (socket.slot != 0 || (one_by_one && !socket.watched))
             return set_level(epoll_, socket, levels_of(socket) | op.interest);
         return set_edge(epoll_, socket);
     }
