@@ -1,7 +1,8 @@
 // No byte is ever lost or doubled: a counting sequence under thousands of limits and cancellations.
 #include <curfew/timeout.hpp>
 
-#include <array>
+#include <cstdint>
+#include <cstring>
 #include <random>
 #include <vector>
 
@@ -16,22 +17,31 @@ const std::size_t total = scaled(std::size_t{64} << 20);
 // Operations that end early; a fast machine moves more bytes for it.
 const std::size_t enough = scaled(10'000);
 
-/// The sequence counts in four-byte words, so that a missing or doubled byte shifts all that
-/// follow.
-std::byte byte_at(std::size_t position) {
-    const auto word = static_cast<std::uint32_t>(position / 4) * 2654435761u;
-    return static_cast<std::byte>(word >> (8 * (position % 4)));
-}
+constexpr std::size_t largest = 64 * 1024;  // that is read or written at once, in bytes
 
-void fill(std::span<std::byte> bytes, std::size_t position) {
-    for (auto& each : bytes) each = byte_at(position++);
-}
+/// The sequence: counts in four-byte words, so that a missing or doubled byte shifts all that
+/// follow, and begins anew after a mebibyte, which is more than can be on its way.
+class sequence {
+public:
+    void fill(std::span<std::byte> bytes, std::size_t position) const {
+        std::memcpy(bytes.data(), &bytes_[position % period], bytes.size());
+    }
+    bool matches(std::span<const std::byte> bytes, std::size_t position) const {
+        return std::memcmp(bytes.data(), &bytes_[position % period], bytes.size()) == 0;
+    }
 
-bool matches(std::span<const std::byte> bytes, std::size_t position) {
-    for (const auto each : bytes)
-        if (each != byte_at(position++)) return false;
-    return true;
-}
+private:
+    static constexpr std::size_t period = 1 << 20;
+    static std::vector<std::byte> made() {
+        std::vector<std::byte> bytes(period + largest);
+        for (std::size_t i = 0; i < bytes.size(); ++i) {
+            const auto word = static_cast<std::uint32_t>(i % period / 4) * 2654435761u;
+            bytes[i] = static_cast<std::byte>(word >> (8 * (i % 4)));
+        }
+        return bytes;
+    }
+    const std::vector<std::byte> bytes_ = made();
+};
 
 struct figures {
     std::size_t written = 0;
@@ -49,13 +59,14 @@ task<result<std::size_t>> shortened(auto operation, by how, std::chrono::microse
     co_return co_await operation;
 }
 
-task<> write_sequence(tcp::socket& socket, by how, unsigned seed, figures& out) {
+task<> write_sequence(tcp::socket& socket, by how, unsigned seed, const sequence& expected,
+                      figures& out) {
     std::mt19937 random(seed);
-    std::vector<std::byte> block(64 * 1024);
+    std::vector<std::byte> block(largest);
     while (out.written < total || (out.ended_early < enough && out.written < 64 * total)) {
         const std::size_t size = 1 + random() % block.size();
         const auto bytes = std::span(block).first(size);
-        fill(bytes, out.written);
+        expected.fill(bytes, out.written);
         const std::chrono::microseconds limit(random() % 2 ? random() % 301 : random() % 31);
         auto [ec, n] = random() % 2 ? co_await shortened(socket.write_some(bytes), how, limit)
                                     : co_await shortened(socket.write_all(bytes), how, limit);
@@ -68,15 +79,16 @@ task<> write_sequence(tcp::socket& socket, by how, unsigned seed, figures& out) 
     socket.shutdown(shutdown_how::send);
 }
 
-task<> read_sequence(tcp::socket& socket, by how, unsigned seed, figures& out) {
+task<> read_sequence(tcp::socket& socket, by how, unsigned seed, const sequence& expected,
+                     figures& out) {
     std::mt19937 random(seed);
-    std::vector<std::byte> block(64 * 1024);
+    std::vector<std::byte> block(largest);
     for (;;) {
         const auto bytes = std::span(block).first(1 + random() % block.size());
         const std::chrono::microseconds limit(random() % 2 ? random() % 301 : random() % 31);
         auto [ec, n] = random() % 2 ? co_await shortened(socket.read_some(bytes), how, limit)
                                     : co_await shortened(socket.read_exactly(bytes), how, limit);
-        if (!matches(bytes.first(n), out.read)) out.exact = false;
+        if (!expected.matches(bytes.first(n), out.read)) out.exact = false;
         out.read += n;
         if (ec == errc::timed_out || ec == errc::canceled)
             ++out.ended_early;
@@ -100,10 +112,11 @@ void conserve(reactor_kind kind, by how) {
         auto [client, server] = co_await test::connect(ctx);
         client.send_buffer_size(16 * 1024);
         server.receive_buffer_size(16 * 1024);
+        const sequence bytes;
         figures out;
         bool done = false;
-        auto writer = ctx.spawn(write_sequence(client, how, 1, out));
-        auto reader = ctx.spawn(read_sequence(server, how, 2, out));
+        auto writer = ctx.spawn(write_sequence(client, how, 1, bytes, out));
+        auto reader = ctx.spawn(read_sequence(server, how, 2, bytes, out));
         std::vector<join_handle<>> cancellers;
         if (how == by::cancel) {
             cancellers.push_back(ctx.spawn(cancel_at_random(client, 3, done)));
