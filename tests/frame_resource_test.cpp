@@ -524,7 +524,7 @@ TEST_CASE("at a thread's end its lists return all to the system, and frames stil
     recording resource;
     frame_counters seen;
     std::thread([&] {
-        static thread_local late user;
+        late& user = detail::of_this_thread<late>();
         user.resource = &resource;
         user.seen = &seen;
         for (int i = 0; i < 10; ++i) user.tasks.push_back(number(i));
@@ -534,10 +534,12 @@ TEST_CASE("at a thread's end its lists return all to the system, and frames stil
         const frame_resource_scope use(&resource);
         user.tasks.push_back(number(3));
     }).join();
+#if !defined(CURFEW_EMULATED_THREAD_LOCAL)  // where `late` sees other lists, made after the end
     CHECK(seen.handed_out == 13);
     CHECK(seen.given_back == 13);
-    CHECK(seen.to_system == seen.from_system);
     CHECK(seen.bytes_live == 0);
+#endif
+    CHECK(seen.to_system == seen.from_system);
     CHECK(seen.bytes_held == 0);
     CHECK(resource.handed_out == 2);
     CHECK(resource.all_back());
