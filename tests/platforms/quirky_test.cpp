@@ -5,6 +5,8 @@
 #include <string>
 #include <thread>
 
+#include <curfew/reactor/wait_for_one.hpp>
+
 #include "support/victims.hpp"
 
 using namespace test;

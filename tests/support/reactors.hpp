@@ -3,8 +3,7 @@
 
 #include <doctest/doctest.h>
 
-#include <cstdlib>
-#include <string_view>
+#include <memory>
 #include <vector>
 
 #include <curfew/curfew.hpp>
@@ -12,15 +11,10 @@
 namespace test {
 
 /// The reactors of this build that the system permits, or the one that CURFEW_TEST_REACTOR names.
-inline std::vector<curfew::reactor_kind> reactors() {
-    std::vector<curfew::reactor_kind> kinds;
-    const char* only = std::getenv("CURFEW_TEST_REACTOR");
-    for (const auto kind : curfew::detail::preferred_reactors)
-        if (only ? curfew::to_string(kind) == std::string_view(only)
-                 : curfew::detail::make_reactor(kind).made != nullptr)
-            kinds.push_back(kind);
-    return kinds;
-}
+std::vector<curfew::reactor_kind> reactors();
+
+/// Null: this build does not have it, or the system forbids it.
+std::unique_ptr<curfew::reactor> make_reactor(curfew::reactor_kind kind);
 
 /// Whether the system does the operations: what it has done, no cancellation takes back.
 inline bool is_proactor(curfew::reactor_kind kind) {

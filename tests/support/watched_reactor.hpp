@@ -11,6 +11,8 @@
 
 #include <curfew/curfew.hpp>
 
+#include "support/reactors.hpp"
+
 namespace test {
 
 class watched_reactor final : public curfew::reactor {
@@ -28,7 +30,7 @@ public:
     };
 
     watched_reactor(curfew::reactor_kind kind, std::shared_ptr<log> to)
-        : inner_(curfew::detail::make_reactor(kind).made), log_(std::move(to)) {}
+        : inner_(test::make_reactor(kind)), log_(std::move(to)) {}
 
     std::string_view name() const noexcept override { return "watched"; }
     bool start(curfew::operation& op) noexcept override { return inner_->start(op); }
