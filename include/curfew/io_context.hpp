@@ -108,14 +108,17 @@ public:
     }
 
     /// Like `poll`, again and again as long as there is something ready, but starts nothing new
-    /// once the budget is spent. What was left goes on with the next call.
+    /// once the budget is spent. What was left goes on with the next call. Even a budget that the
+    /// look at the system has spent is good for one thing, if it is more than no time: so all go
+    /// on, however large the load and small the budget.
     template <class Rep, class Period>
     std::size_t poll_for(std::chrono::duration<Rep, Period> budget) {
-        const auto end = detail::ticks_now() + detail::to_ticks(budget);
+        const auto begin = detail::ticks_now();
+        const auto end = begin + detail::to_ticks(budget);
         std::size_t total = 0;
         loop_.tick();
         for (;;) {
-            const auto [resumed, stopped] = loop_.poll(end);
+            const auto [resumed, stopped] = loop_.poll(end, total == 0 && end > begin);
             total += resumed;
             if (resumed == 0 || stopped || detail::ticks_now() >= end) return total;
         }

@@ -375,8 +375,9 @@ public:
     };
 
     /// A look at the system, then what is ready, then the limits; never waits. Starts nothing new
-    /// after `end`. Coroutines that keep each other ready for ever do not keep it for ever.
-    polled poll(ticks end) {
+    /// after `end`, except one thing if it is `owed` and has started none. Coroutines that keep
+    /// each other ready for ever do not keep it for ever.
+    polled poll(ticks end, bool owed = false) {
         const running_guard guard(*this);
         bury();
         if (stopping()) return {0, true};
@@ -395,6 +396,7 @@ public:
         bool stopped = stopping();
         if (!stopped) {
             total += resume_ready(poll_batch, end);
+            if (total == 0 && owed) total = resume_ready(1, endless);
             stopped = stopping();
         }
         report_failure();
