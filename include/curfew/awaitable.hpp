@@ -186,7 +186,8 @@ CURFEW_HOT inline bool begin_transfer(operation& op) noexcept {
     check_thread(*socket);
     if (socket->may_try(ways::direction)) {
         // (A read ends by itself when it has taken what the system holds for it.)
-        if (!ways::reads && buffer.size > fair_size) [[unlikely]]
+        if (ways::reads ? Exact && socket->tells_what_is_left : buffer.size > fair_size)
+            [[unlikely]]
             return ways::otherwise(op);
         std::ptrdiff_t n;
         if constexpr (ways::reads)

@@ -80,6 +80,16 @@ inline transfer receive(socket_handle handle, const buffer* list, std::size_t si
     return ordinary::receive(handle, list, size, skip);
 }
 
+#if defined(CURFEW_TELLS_WHAT_IS_LEFT)
+inline transfer receive(socket_handle handle, const buffer* list, std::size_t size,
+                        std::size_t skip, bool& nothing_left) noexcept {
+    nothing_left = false;
+    if (const int error = faulty::transfer_error(handle)) return {0, error};
+    if (faults::level_triggered()) size = faulty::part_of(list, size, skip);
+    return ordinary::receive(handle, list, size, skip, nothing_left);
+}
+#endif
+
 inline transfer send(socket_handle handle, const buffer* list, std::size_t size,
                      std::size_t skip) noexcept {
     if (const int error = faulty::transfer_error(handle)) return {0, error};

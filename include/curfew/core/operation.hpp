@@ -89,6 +89,9 @@ struct socket_state {
     bool probing : 1 = false;    // the next try decides about `skips`
     std::uint8_t skips : 4 = 0;  // tries to leave out after each one in vain
     std::uint8_t skips_left : 4 = 0;
+    std::uint8_t vain_fills : 2 = 0;  // see detail::learn_what_is_left
+    /// The system says what is left behind a read, to who wants to know.
+    bool tells_what_is_left : 1 = false;
     std::uint32_t slot = 0;  // the reactor's own; zero in a new socket
 
     socket_state* next = nullptr;  // the context's list of all sockets

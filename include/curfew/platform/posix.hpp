@@ -360,6 +360,39 @@ inline transfer receive(socket_handle handle, const buffer* list, std::size_t si
     return detail::transferring([&] { return ::recvmsg(handle, &header, 0); });
 }
 
+#if defined(TCP_INQ) && defined(TCP_CM_INQ) && !defined(CURFEW_POSIX_ONLY)
+#define CURFEW_TELLS_WHAT_IS_LEFT 1
+
+/// From now on each `recvmsg` also tells how many bytes it has left behind; 1 where the end of the
+/// stream is all there is (Linux 4.18; tcp_inq_hint in its net/ipv4/tcp.c). An error with older
+/// kernels, and for what is no TCP.
+inline int tell_what_is_left(socket_handle handle, bool on) noexcept {
+    return detail::set_flag(handle, IPPROTO_TCP, TCP_INQ, on);
+}
+
+/// The same; `nothing_left` is true where the system says so.
+inline transfer receive(socket_handle handle, const buffer* list, std::size_t size,
+                        std::size_t skip, bool& nothing_left) noexcept {
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+    detail::buffer_vector buffers(list, size, skip);
+    msghdr header = detail::message(buffers, nullptr);
+    const transfer got = detail::transferring([&] {
+        header.msg_control = control;
+        header.msg_controllen = sizeof control;
+        return ::recvmsg(handle, &header, 0);
+    });
+    nothing_left = false;
+    if (got.error) return got;
+    const cmsghdr* const told = CMSG_FIRSTHDR(&header);
+    if (told && told->cmsg_level == IPPROTO_TCP && told->cmsg_type == TCP_CM_INQ) {
+        int left;
+        std::memcpy(&left, CMSG_DATA(told), sizeof left);
+        nothing_left = left == 0;
+    }
+    return got;
+}
+#endif
+
 inline transfer send(socket_handle handle, const buffer* list, std::size_t size,
                      std::size_t skip) noexcept {
     detail::buffer_vector buffers(list, size, skip);

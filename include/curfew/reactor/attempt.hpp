@@ -19,11 +19,30 @@ CURFEW_COLD inline bool failed(operation& op, outcome how, int error = 0) noexce
     return completed(op, how, error);
 }
 
+/// A read that is to fill its buffers would block. Where such reads follow each other, as where a
+/// message begins with its length, each that was filled exactly is followed by one in vain, for it
+/// says nothing of what is behind it. So with the second of these the system is asked to say that.
+inline void learn_what_is_left([[maybe_unused]] socket_state& socket) noexcept {
+#if defined(CURFEW_TELLS_WHAT_IS_LEFT)
+    if (socket.vain_fills == 2 || ++socket.vain_fills != 2) return;
+    socket.tells_what_is_left = platform::tell_what_is_left(socket.handle, true) == 0;
+#endif
+}
+
+/// Somebody else is to have the socket, who did not ask for that.
+inline void forget_what_is_left([[maybe_unused]] socket_state& socket) noexcept {
+#if defined(CURFEW_TELLS_WHAT_IS_LEFT)
+    if (socket.tells_what_is_left) platform::tell_what_is_left(socket.handle, false);
+#endif
+}
+
 /// A call would block: no more tries until there is an event.
 CURFEW_COLD inline bool blocked_or_failed(operation& op, int error) noexcept {
     if (!platform::would_block(error)) return failed(op, outcome::system, error);
     op.socket->set_dry(op.interest);
-    if (op.interest == readiness::readable) op.socket->tried(true);
+    if (op.interest != readiness::readable) return false;
+    op.socket->tried(true);
+    if (op.exact) learn_what_is_left(*op.socket);
     return false;
 }
 
@@ -69,6 +88,18 @@ inline bool turn_goes_on(std::size_t& left, std::size_t n) noexcept {
     return left > 0;
 }
 
+/// One call, and whether it has left nothing behind, where that is to be had. (What comes after it
+/// makes a new event; see socket_state::is_dry_after.)
+inline platform::transfer receive(const operation& op, const portion& next,
+                                  [[maybe_unused]] bool& nothing_left) noexcept {
+    const socket_state& socket = *op.socket;
+#if defined(CURFEW_TELLS_WHAT_IS_LEFT)
+    if (op.exact && socket.tells_what_is_left)
+        return platform::receive(socket.handle, next.list, next.count, next.skip, nothing_left);
+#endif
+    return platform::receive(socket.handle, next.list, next.count, next.skip);
+}
+
 /// Reads until the operation is complete (true), or the socket dry, or its turn over: then the
 /// socket is still worth trying.
 inline bool read_on(operation& op) noexcept {
@@ -76,11 +107,11 @@ inline bool read_on(operation& op) noexcept {
     std::size_t left = fair_size;
     do {
         const portion next(op, left);
-        const platform::transfer moved =
-            platform::receive(socket.handle, next.list, next.count, next.skip);
+        bool nothing_left = false;
+        const platform::transfer moved = receive(op, next, nothing_left);
         if (moved.error) return blocked_or_failed(op, moved.error);
         if (moved.count == 0) return failed(op, outcome::eof);
-        note_read(socket, moved.count < next.size);
+        note_read(socket, nothing_left || moved.count < next.size);
         if (op.advance(moved.count)) return completed(op, outcome::success);
         if (!turn_goes_on(left, moved.count)) return false;
     } while (socket.may_try(readiness::readable));
@@ -118,7 +149,7 @@ CURFEW_COLD inline bool after_nothing(operation& op, std::ptrdiff_t n) noexcept 
 
 /// Reads, or goes on reading. True: the operation is complete.
 inline bool attempt_read(operation& op) noexcept {
-    if (op.buffer_count != 1) return read_on(op);
+    if (op.buffer_count != 1 || (op.exact && op.socket->tells_what_is_left)) return read_on(op);
     std::size_t room = op.buffers->size - op.offset;
     if (room > fair_size) room = fair_size;
     const auto n = platform::receive(op.socket->handle, op.buffers->data + op.offset, room);

@@ -36,6 +36,7 @@ public:
 
     void release(socket_state& socket, completions& done) noexcept final {
         end_pending(socket, outcome::canceled, done);
+        forget_what_is_left(socket);
         forget_handle(socket);
     }
 
@@ -180,6 +181,8 @@ private:
         socket.worth_trying = 0;
         socket.more_behind = false;
         socket.watched = false;
+        socket.vain_fills = 0;
+        socket.tells_what_is_left = false;
     }
 };
 
