@@ -68,7 +68,7 @@ inline std::vector<connection> connect_all(unsigned long count) {
 }
 
 // Whether it is measured how long each round trip takes, which costs two readings of the clock.
-#if defined(ECHO_LATENCY)
+#if defined(ECHO_TIMED)
 inline constexpr bool latency_wanted = true;
 #else
 inline constexpr bool latency_wanted = false;

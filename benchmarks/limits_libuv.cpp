@@ -128,7 +128,7 @@ private:
         if (--one.left > 0) return begin(one);
         one.waits = false;
         stop_reading(one);
-        --active_;
+        if (--active_ == 0) uv_stop(&loop_);  // or it would wait for one of the other limits
     }
 
     static void stop_reading(reader& one) {

@@ -55,34 +55,28 @@ def name_of(*parts):
     return re.sub("[^a-zA-Z0-9]+", "-", " ".join(map(str, parts))).strip("-")
 
 
-def count_echo(peers, directory, short=2000, long=7000):
+def count_echo(peers, directory, short=2000, long=7000, **options):
     """User-space instructions and allocations per round trip: a long run minus a short one, so that
     neither the start nor the end of the program counts."""
 
     def measure(peer):
         count = {}
         for rounds in (short, long):
-            file = directory / f"{name_of(peer.label)}.{rounds}.callgrind"
-            count[rounds], output = instructions(peer.command(rounds=rounds), file)
+            file = directory / f"{name_of(peer.label, *options.values())}.{rounds}.callgrind"
+            count[rounds], output = instructions(peer.command(rounds=rounds, **options), file)
         return ((count[long] - count[short]) / (long - short),
                 figures(output)["allocations_per_round"])
 
     return dict(zip(peers, side_by_side(measure, peers)))
 
 
-def count_limit(peer, directory, short=1280, long=6400, **options):
-    """Instructions of a read without a limit and with one, and of the limit, in a limits program."""
-
-    def each(what):
-        count = {}
-        for rounds in (short, long):
-            file = directory / f"{name_of(peer.label, *options.values(), what)}.{rounds}.callgrind"
-            count[rounds], _ = instructions(
-                peer.command(**options, what=what, rounds=rounds), file)
-        return (count[long] - count[short]) / (long - short)
-
-    plain, limited = each("plain"), each("limited")
-    return plain, limited, limited - plain
+def count_limit(peer, what, directory, short=1280, long=6400, **options):
+    """Instructions of a read in a limits program, `what` being "plain" or "limited"."""
+    count = {}
+    for rounds in (short, long):
+        file = directory / f"{name_of(peer.label, *options.values(), what)}.{rounds}.callgrind"
+        count[rounds], _ = instructions(peer.command(**options, what=what, rounds=rounds), file)
+    return (count[long] - count[short]) / (long - short)
 
 
 def side_by_side(function, items):
@@ -90,17 +84,16 @@ def side_by_side(function, items):
         return list(pool.map(function, items))
 
 
-def count_system_calls(peer, directory):
+def count_system_calls(peer, directory, short=500, long=1500, **options):
     """System calls per round trip of an echo, by name."""
 
     def calls(rounds):
-        file = directory / "strace.txt"
-        run(["strace", "-f", "-c", "-o", file, *peer.command(rounds=rounds)])
+        file = directory / f"{name_of(peer.label, *options.values())}.{rounds}.strace"
+        run(["strace", "-f", "-c", "-o", file, *peer.command(rounds=rounds, **options)])
         rows = re.findall(r"^ *[\d.]+ +[\d.]+ +\d+ +(\d+) (?: *\d+)? *(\w+)$",
                           file.read_text(), re.M)
         return {name: int(count) for count, name in rows if name != "total"}
 
-    short, long = 500, 1500
     before, after = calls(short), calls(long)
     each = {name: (after[name] - before.get(name, 0)) / (long - short) for name in after}
     return {name: count for name, count in each.items() if count >= 0.01}

@@ -24,6 +24,10 @@ LIMITED_READS = 2
 # How many limits are armed at a time where that might matter.
 OUTSTANDING = (1, 64, 4096, 100_000, 1_000_000)
 
+# The echoes that are surveyed: bytes of a message, and connections.
+SIZES = (64, 4096, 65536)
+CONNECTIONS = (1, 64, 1000, 5000)
+
 
 # --- Building ---
 
@@ -145,7 +149,7 @@ def report_counts(report, peers, arguments):
     counts = measure.count_echo(everybody, arguments.build / "profiles", *rounds)
     rows = []
     for peer in everybody:
-        calls = measure.count_system_calls(peer, arguments.build)
+        calls = measure.count_system_calls(peer, arguments.build / "profiles")
         rows.append((peer.label, f"{counts[peer][0]:.0f}",
                      or_dash(cost_of_limit(counts, peer), ".0f"), f"{counts[peer][1]:g}",
                      f"{sum(calls.values()):.2f}",
@@ -160,8 +164,7 @@ def report_limits(report, peers, arguments):
     quick = arguments.quick
     result = {}
     for on in ("nothing", "sockets"):
-        outstanding = ((OUTSTANDING[0], OUTSTANDING[-1]) if quick else
-                       OUTSTANDING if on == "nothing" else OUTSTANDING[::2])
+        outstanding = (OUTSTANDING[0], OUTSTANDING[-1]) if quick else OUTSTANDING
         cases = ("later", "fires") if quick else ("at_once", "later", "again", "fires")
         if quick and on == "sockets":
             continue
@@ -178,7 +181,7 @@ def report_limits(report, peers, arguments):
                     got = figures(run(peer.command(
                         case=case, on=on, outstanding=count,
                         rounds=2000 if slow or on == "sockets" else 20_000,
-                        batches=5 if quick else 7 if slow else 15)))
+                        batches=5 if quick or slow else 7 if on == "sockets" else 15)))
                     result[peer.label, case, on, count] = got["limit_ns"]
                     figures_of.append(got)
                 rows.append((case, peer.label, *(f"{each['limit_ns']:.1f}" for each in figures_of),
@@ -197,20 +200,30 @@ def report_limits(report, peers, arguments):
                  ("", *(str(depth) for depth, _ in depths)),
                  [("case later", *(f"{ns:.1f}" for _, ns in depths))])
 
-    jobs = [(peer, case, count)
-            for peer in peers.of_limits() if "close" not in peer.label and "tuple" not in peer.label
-            for case in ("at_once", "later", "again", "fires")
-            for count in ((1,) if quick or "curfew" not in peer.label else (1, 4096, 100_000))
-            if not ("libuv" in peer.label and case == "at_once")]
+    report_limit_counts(report, peers, arguments)
+    return result
+
+
+def report_limit_counts(report, peers, arguments):
+    quick = arguments.quick
+    measured = [(peer, case)
+                for peer in peers.of_limits()
+                if "close" not in peer.label and "tuple" not in peer.label
+                for case in ("at_once", "later", "again", "fires")
+                if not ("libuv" in peer.label and case == "at_once")]
+    # The others' counts grow with what is armed, as their times say.
+    jobs = [(peer, case, what, count) for peer, case in measured
+            for what, counts in (("plain", (1,)), ("limited", OUTSTANDING))
+            for count in (counts if "curfew" in peer.label and not quick else (1,))]
     rounds = (640, 1920) if quick else (1280, 6400)
-    counted = measure.side_by_side(
-        lambda job: measure.count_limit(job[0], arguments.build / "profiles", *rounds, case=job[1],
-                                        outstanding=job[2]), jobs)
+    counted = dict(zip(jobs, measure.side_by_side(
+        lambda job: measure.count_limit(job[0], job[2], arguments.build / "profiles", *rounds,
+                                        case=job[1], outstanding=job[3]), jobs)))
     report.table("Instructions of a limit, on a reactor that makes no system calls",
                  ("case", "", "armed", "the read", "a limit adds"),
-                 [(case, peer.label, f"{count:,}", f"{plain:.0f}", f"{added:.0f}")
-                  for (peer, case, count), (plain, _, added) in zip(jobs, counted)])
-    return result
+                 [(case, peer.label, f"{count:,}", f"{counted[peer, case, 'plain', 1]:.0f}",
+                   f"{limited - counted[peer, case, 'plain', 1]:.0f}")
+                  for (peer, case, what, count), limited in counted.items() if what == "limited"])
 
 
 def report_rates(report, peers, arguments):
@@ -239,33 +252,39 @@ def report_rates(report, peers, arguments):
     return ratios
 
 
-def report_sizes(report, peers, arguments):
-    """Sizes and numbers of connections: a survey, without pairs."""
+def report_survey(report, peers, arguments):
+    """Echoes of all sizes over few and many connections: rates and times without pairs, and counts.
+    The programs take the time of each round trip."""
     chosen = [peers.plain, peers.curfew, peers.cancel, peers.asio, peers.libuv]
     if peers.io_uring:
         chosen += [peers.liburing, peers.uring]
-    rows, rows_late = [], []
-    for size in (64, 4096, 65536):
-        def variant(name):
-            return [Peer(peer.label, f"{peer.program}_{name}", *peer.options) for peer in chosen]
-
-        built = chosen if size == 64 else variant(size)
-        for connections in (1, 64, 1000, 5000):
+    profiles = arguments.build / "profiles"
+    rates, times, counts = [], [], []
+    for size in SIZES:
+        timed = [Peer(peer.label, f"{peer.program}_{size}_timed", *peer.options) for peer in chosen]
+        for connections in CONNECTIONS:
+            label = f"{size:,} B, {connections:,}"
             rounds = max(20_000 if size < 65536 else 4000, 2 * connections)
-            got = measure.measure_alone(built, 2 if size == 64 else 1, connections=connections,
-                                        rounds=rounds)
-            rows.append((f"{size:,} B, {connections:,}",
-                         *(f"{got[peer]['per_second']:.0f}" for peer in built)))
-            if size == 64:
-                late = measure.measure_alone(variant("LATENCY"), 1, connections=connections,
-                                             rounds=rounds)
-                rows_late.append((f"{connections:,}", *(
-                    "{p50_us:.0f} / {p99_us:.0f} / {p99_9_us:.0f}".format(**each)
-                    for each in late.values())))
+            got = measure.measure_alone(timed, 1, connections=connections, rounds=rounds)
+            rates.append((label, *(f"{each['per_second']:.0f}" for each in got.values())))
+            times.append((label, *("{p50_us:.0f} / {p99_us:.0f} / {p99_9_us:.0f}".format(**each)
+                                   for each in got.values())))
+            if connections > 64:
+                continue  # where strace and callgrind take minutes
+            counted = measure.count_echo(timed, profiles, 400, 1200, connections=connections)
+            calls = measure.side_by_side(
+                lambda peer: measure.count_system_calls(peer, profiles, 400, 1200,
+                                                        connections=connections), timed)
+            counts.append((label, *(
+                f"{counted[peer][0]:.0f} / {counted[peer][1]:g} / {sum(each.values()):.2f}"
+                for peer, each in zip(timed, calls))))
+    header = ("", *(peer.label for peer in chosen))
     report.table("Round trips per second, by size of the message and number of connections",
-                 ("", *(peer.label for peer in chosen)), rows)
-    report.table("Microseconds of a round trip, 64 bytes: median / 99 % / 99.9 %, by connections",
-                 ("", *(peer.label for peer in chosen)), rows_late)
+                 header, rates)
+    report.table("Microseconds of a round trip, by size and connections: median / 99 % / 99.9 %",
+                 header, times)
+    report.table("A round trip by size and connections: instructions / allocations / system calls",
+                 header, counts)
 
 
 def report_family(report, title, programs, figure, form, arguments, variants, repetitions=3):
@@ -385,9 +404,9 @@ def check(arguments):
     counts = measure.count_echo(measured, arguments.build / "profiles")
     limits = peers.of_limits()[0]
     cases = ["at_once", "later", "again", "fires"]
-    alone = measure.side_by_side(
-        lambda case: measure.count_limit(limits, arguments.build / "profiles", case=case,
-                                         outstanding=64), cases)
+    plain, limited = (measure.side_by_side(
+        lambda case: measure.count_limit(limits, what, arguments.build / "profiles", case=case,
+                                         outstanding=64), cases) for what in ("plain", "limited"))
     idle = figures(run(Peer("curfew", peers.at("idle_curfew")).command(connections=1000)))
     rows = [("instructions_per_round_trip", "echo", counts[peers.curfew][0]),
             ("bytes_per_idle_connection", "idle in a limited read", idle["bytes_per_connection"]),
@@ -395,8 +414,8 @@ def check(arguments):
               for peer in measured[2:]),
             *(("allocations_per_round_trip", peer.label, counts[peer][1])
               for peer in measured[1:]),
-            *((f"instructions_per_limit_{case}", "a limit alone", added)
-              for case, (_, _, added) in zip(cases, alone))]
+            *((f"instructions_per_limit_{case}", "a limit alone", with_it - without)
+              for case, without, with_it in zip(cases, plain, limited))]
     print(f"plain epoll: {counts[peers.plain][0]:.1f} instructions per round trip")
     # The budgets are exact for the compiler they are written for; others get some room.
     room = 1.0 if run([arguments.cxx, "-dumpversion"]).startswith("12") else 1.25
@@ -429,7 +448,7 @@ def compare(arguments):
     limits = report_limits(report, peers, arguments)
     ratios = report_rates(report, peers, arguments)
     if not arguments.quick:
-        report_sizes(report, peers, arguments)
+        report_survey(report, peers, arguments)
     memory, late = report_others(report, peers, arguments)
     (include, program), (separate_include, separate_program) = report_build(report, arguments)
 
