@@ -276,7 +276,7 @@ def report_survey(report, peers, arguments):
                 lambda peer: measure.count_system_calls(peer, profiles, 400, 1200,
                                                         connections=connections), timed)
             counts.append((label, *(
-                f"{counted[peer][0]:.0f} / {counted[peer][1]:g} / {sum(each.values()):.2f}"
+                f"{counted[peer][0]:.0f} / {round(counted[peer][1], 2):g} / {sum(each.values()):.2f}"
                 for peer, each in zip(timed, calls))))
     header = ("", *(peer.label for peer in chosen))
     report.table("Round trips per second, by size of the message and number of connections",
