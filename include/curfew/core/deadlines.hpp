@@ -66,7 +66,8 @@ public:
 
     /// Places all young limits in the wheel.
     CURFEW_COLD void settle() noexcept {
-        for (generation& each : young_) settle(each);
+        for (generation& each : young_)
+            if (each.first) settle(each);
     }
 
     /// Calls `expired` on all that are due, in their order; nothing is young then.

@@ -214,20 +214,22 @@ private:
 
     /// Merge sort of a list linked by `next` alone; the result is linked both ways.
     static timer_node* sorted(timer_node* list) noexcept {
-        timer_node* runs[64] = {};  // runs[i] is empty or 2^i nodes long
+        timer_node* runs[64];  // the first `used` are empty or, runs[i], 2^i nodes long
+        int used = 0;
         while (list) {
             timer_node* run = list;
             list = list->next;
             run->next = nullptr;
             int i = 0;
-            for (; runs[i]; ++i) {
+            for (; i < used && runs[i]; ++i) {
                 run = merged(runs[i], run);
                 runs[i] = nullptr;
             }
+            if (i == used) ++used;
             runs[i] = run;
         }
         timer_node* all = nullptr;
-        for (timer_node* run : runs) all = merged(run, all);
+        for (int i = 0; i < used; ++i) all = merged(runs[i], all);
         for (timer_node* node = all; node && node->next; node = node->next)
             node->next->link = &node->next;
         return all;
