@@ -205,13 +205,14 @@ def report_limits(report, peers, arguments):
 
 
 def report_limit_counts(report, peers, arguments):
+    """The same in instructions, without system calls."""
     quick = arguments.quick
     measured = [(peer, case)
                 for peer in peers.of_limits()
                 if "close" not in peer.label and "tuple" not in peer.label
                 for case in ("at_once", "later", "again", "fires")
                 if not ("libuv" in peer.label and case == "at_once")]
-    # The others' counts grow with what is armed, as their times say.
+    # (Of the others with one limit armed; what more of them cost is seen in the times.)
     jobs = [(peer, case, what, count) for peer, case in measured
             for what, counts in (("plain", (1,)), ("limited", OUTSTANDING))
             for count in (counts if "curfew" in peer.label and not quick else (1,))]

@@ -185,7 +185,8 @@ CURFEW_HOT inline bool begin_transfer(operation& op) noexcept {
         return ways::otherwise(op);
     check_thread(*socket);
     if (socket->may_try(ways::direction)) {
-        // (A read ends by itself when it has taken what the system holds for it.)
+        // A write has its turn; a read ends by itself when it has taken what the system holds for
+        // it, but one that asks what it leaves behind makes another call than this.
         if (ways::reads ? Exact && socket->tells_what_is_left : buffer.size > fair_size)
             [[unlikely]]
             return ways::otherwise(op);

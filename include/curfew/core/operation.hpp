@@ -90,7 +90,7 @@ struct socket_state {
     std::uint8_t skips : 4 = 0;  // tries to leave out after each one in vain
     std::uint8_t skips_left : 4 = 0;
     std::uint8_t vain_fills : 2 = 0;  // see detail::learn_what_is_left
-    /// The system says what is left behind a read, to who wants to know.
+    /// The system was asked to say with a receive whether it leaves something behind.
     bool tells_what_is_left : 1 = false;
     std::uint32_t slot = 0;  // the reactor's own; zero in a new socket
 

@@ -370,7 +370,8 @@ inline int tell_what_is_left(socket_handle handle, bool on) noexcept {
     return detail::set_flag(handle, IPPROTO_TCP, TCP_INQ, on);
 }
 
-/// The same; `nothing_left` is true where the system says so.
+/// `receive` on such a socket: sets `nothing_left` to true where the system says that no byte, and
+/// no end of the stream, is left behind; to false where it is not known.
 inline transfer receive(socket_handle handle, const buffer* list, std::size_t size,
                         std::size_t skip, bool& nothing_left) noexcept {
     alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
