@@ -32,7 +32,9 @@ private:
             started_ = true;
             until_mark_ = measured_;
             first_ = moment::now();
+            begin_counting();
         } else {
+            end_counting();
             last_ = moment::now();
             finished_ = true;
         }

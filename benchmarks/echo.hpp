@@ -15,7 +15,6 @@
 #include <cstring>
 #include <vector>
 
-#include <malloc.h>
 #include <netinet/tcp.h>
 #include <unistd.h>
 
@@ -30,10 +29,14 @@ using namespace bench;
 inline constexpr std::size_t message_size = ECHO_SIZE;
 
 /// Larger than a message, as a server's would be.
-inline constexpr std::size_t buffer_size = message_size < 4096 ? 4096 : 2 * message_size;
+inline constexpr std::size_t buffer_size = message_size < 4096 ? 4096 : message_size + 4096;
 
 /// The options of every echo program; see `meter`.
+#if defined(ECHO_TIMED)
+#define ECHO_OPTIONS "--connections", "--rounds", "--times"
+#else
 #define ECHO_OPTIONS "--connections", "--rounds"
+#endif
 
 /// The two ends of a connection; whoever gets them owns them.
 struct connection {
@@ -69,7 +72,7 @@ inline std::vector<connection> connect_all(unsigned long count) {
 
 // Whether it is measured how long each round trip takes, which costs two readings of the clock.
 #if defined(ECHO_TIMED)
-inline constexpr bool latency_wanted = true;
+inline bool latency_wanted = false;  // --times yes
 #else
 inline constexpr bool latency_wanted = false;
 #endif
@@ -97,14 +100,14 @@ public:
     const std::array<std::byte, message_size>& stamp(unsigned long round) {
         std::memcpy(bytes_.data(), &round, sizeof round);
         std::memcpy(bytes_.data() + message_size - sizeof round, &round, sizeof round);
-        if constexpr (latency_wanted) sent_ = seconds(CLOCK_MONOTONIC);
+        if (latency_wanted) sent_ = seconds(CLOCK_MONOTONIC);
         return bytes_;
     }
 
     void check(const std::byte* echoed) const {
         if (std::memcmp(echoed, bytes_.data(), message_size) != 0)
             fail("echo", "the bytes that came back are not those that were sent");
-        if constexpr (latency_wanted) add_latency(sent_);
+        if (latency_wanted) add_latency(sent_);
     }
 
 private:
@@ -112,25 +115,26 @@ private:
     [[maybe_unused]] double sent_ = 0;
 };
 
-/// Counts round trips, and measures all but the first few of each connection.
+/// Counts round trips, and measures all but the first few of each connection and the last: when the
+/// first connection ends, nothing is measured any more.
 class meter {
 public:
     /// `--rounds` is the number of measured round trips of all `--connections` together.
     explicit meter(const arguments& given)
         : connections_(given.number("--connections", 1)), warm_up_(connections_ > 64 ? 4 : 50),
-          rounds_of_each_((given.number("--rounds", 100'000) + connections_ - 1) / connections_),
-          counter_(connections_ * warm_up_, connections_ * rounds_of_each_) {
-        // Some programs free a connection's buffers at its end, while others are still measured:
-        // giving large ones back to the system is no part of a round trip.
-        mallopt(M_MMAP_THRESHOLD, 1 << 30);
-        mallopt(M_TRIM_THRESHOLD, 1 << 30);
-        if (latency_wanted) latencies.reserve(connections_ * rounds_of_each());
+          counter_(connections_ * warm_up_, (given.number("--rounds", 100'000) + connections_ - 1) /
+                                               connections_ * connections_),
+          rounds_of_each_(warm_up_ + counter_.measured() / connections_ + 1) {
+#if defined(ECHO_TIMED)
+        latency_wanted = given.choice("--times", {"no", "yes"}) == "yes";
+#endif
+        if (latency_wanted) latencies.reserve(connections_ * rounds_of_each_);
     }
 
     unsigned long connections() const noexcept { return connections_; }
 
     /// How many round trips each connection has to make.
-    unsigned long rounds_of_each() const noexcept { return warm_up_ + rounds_of_each_; }
+    unsigned long rounds_of_each() const noexcept { return rounds_of_each_; }
 
     void round_done() noexcept { counter_.one_done(); }
 
@@ -138,8 +142,9 @@ public:
         std::printf("connections=%lu rounds=%lu ", connections_, counter_.measured());
         counter_.print("round");
         if (!latency_wanted) return;
-        latencies.erase(latencies.begin(),
-                        latencies.end() - static_cast<std::ptrdiff_t>(counter_.measured()));
+        const auto first = latencies.begin() + static_cast<std::ptrdiff_t>(connections_ * warm_up_);
+        latencies.erase(first + static_cast<std::ptrdiff_t>(counter_.measured()), latencies.end());
+        latencies.erase(latencies.begin(), first);
         std::printf("p50_us=%.2f p99_us=%.2f p99_9_us=%.2f\n", latency_quantile(0.5),
                     latency_quantile(0.99), latency_quantile(0.999));
     }
@@ -147,8 +152,8 @@ public:
 private:
     unsigned long connections_;
     unsigned long warm_up_;  // round trips of each connection
-    unsigned long rounds_of_each_;
     counter counter_;
+    unsigned long rounds_of_each_;
 };
 
 }  // namespace echo

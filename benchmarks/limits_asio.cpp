@@ -41,8 +41,8 @@ struct reader {
 
 class bench_run {
 public:
-    explicit bench_run(const bench::arguments& given)
-        : how_(given),
+    bench_run(const bench::arguments& given, bool limited)
+        : how_(given, limited),
           length_(how_.event == "fires" ? std::chrono::nanoseconds(1)
                                         : std::chrono::seconds(limits::measured_limit)) {
         tcp::acceptor acceptor(context_, {asio::ip::address_v4::loopback(), 0});

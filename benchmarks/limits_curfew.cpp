@@ -91,8 +91,8 @@ auto limited(const auto& read, std::chrono::nanoseconds length, on_timeout polic
 
 class bench_run {
 public:
-    explicit bench_run(const bench::arguments& given)
-        : how_(given),
+    bench_run(const bench::arguments& given, bool limited)
+        : how_(given, limited),
           policy_(given.choice("--limit", {"cancel", "close"}) == "close" ? on_timeout::close
                                                                           : on_timeout::cancel),
           length_(how_.event == "fires" ? std::chrono::nanoseconds(1)

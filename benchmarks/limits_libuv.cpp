@@ -35,7 +35,7 @@ struct reader {
 
 class bench_run {
 public:
-    explicit bench_run(const bench::arguments& given) : how_(given) {
+    bench_run(const bench::arguments& given, bool limited) : how_(given, limited) {
         must(how_.event != "at_once", "--case at_once: nothing completes at once in libuv, it");
         length_ = how_.event == "fires" ? 0 : 1000 * std::uint64_t{limits::measured_limit};
         uv::must(uv_loop_init(&loop_), "uv_loop_init");

@@ -8,6 +8,10 @@
 #include <initializer_list>
 #include <string_view>
 
+#if __has_include(<valgrind/callgrind.h>)
+#include <valgrind/callgrind.h>
+#endif
+
 namespace bench {
 
 [[noreturn]] inline void fail(std::string_view what, std::string_view why) {
@@ -78,5 +82,17 @@ struct moment {
         return {seconds(CLOCK_MONOTONIC), seconds(CLOCK_PROCESS_CPUTIME_ID), bench::allocations()};
     }
 };
+
+/// What callgrind counts, if it runs the program with --instr-atstart=no, lies between these two.
+inline void begin_counting() noexcept {
+#if defined(CALLGRIND_START_INSTRUMENTATION)
+    CALLGRIND_START_INSTRUMENTATION;
+#endif
+}
+inline void end_counting() noexcept {
+#if defined(CALLGRIND_STOP_INSTRUMENTATION)
+    CALLGRIND_STOP_INSTRUMENTATION;
+#endif
+}
 
 }  // namespace bench

@@ -1,6 +1,7 @@
 """Running the programs, counting, and timing."""
 
 import os
+import pathlib
 import re
 import statistics
 import subprocess
@@ -40,43 +41,38 @@ def figures(output):
 
 # --- Counts, which are the same on a busy machine ---
 
-def instructions(command, file):
-    """User-space instructions of a whole run, and what it printed.
+class Counted:
+    """What callgrind has counted of a program, between begin_counting and end_counting: instructions
+    in user space, and system calls by the function that makes them.
 
     Valgrind has no vDSO: under it clock_gettime is a real system call, whose cost lies in the
-    kernel and is not counted. Natively the clock costs some 50 instructions more each time.
+    kernel and is not counted. Natively the clock costs some 50 instructions more each time, and is
+    no system call; so it is left out of those.
     """
-    output = run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={file}", *command])
-    total = re.search(r"^(?:totals|summary): (\d+)", file.read_text(), re.M).group(1)
-    return int(total), output
+
+    def __init__(self, command, file):
+        self.output = run(["valgrind", "--tool=callgrind", "--instr-atstart=no",
+                           "--collect-systime=yes", f"--callgrind-out-file={file}", *command])
+        total = re.search(r"^totals: (\d+)", file.read_text(), re.M)
+        self.instructions = int(total.group(1)) if total else 0
+        if self.instructions == 0:
+            sys.exit(f"{command[0]} was built without <valgrind/callgrind.h>, and cannot be counted")
+        self.file = file
+
+    def system_calls(self):
+        rows = re.findall(r"^ *([\d,]+) \([^)]*\) +[^:\n]*:([^ @\n]+)(?:.* \[(.*)\])?$",
+                          run(["callgrind_annotate", "--show=sysCount", "--sort=sysCount",
+                               "--threshold=100", self.file]), re.M)
+        calls = {}
+        for count, function, library in rows:
+            name = pathlib.Path(library).name if function.startswith("0x") else function
+            if name != "clock_gettime":
+                calls[name] = calls.get(name, 0) + int(count.replace(",", ""))
+        return calls
 
 
 def name_of(*parts):
     return re.sub("[^a-zA-Z0-9]+", "-", " ".join(map(str, parts))).strip("-")
-
-
-def count_echo(peers, directory, short=2000, long=7000, **options):
-    """User-space instructions and allocations per round trip: a long run minus a short one, so that
-    neither the start nor the end of the program counts."""
-
-    def measure(peer):
-        count = {}
-        for rounds in (short, long):
-            file = directory / f"{name_of(peer.label, *options.values())}.{rounds}.callgrind"
-            count[rounds], output = instructions(peer.command(rounds=rounds, **options), file)
-        return ((count[long] - count[short]) / (long - short),
-                figures(output)["allocations_per_round"])
-
-    return dict(zip(peers, side_by_side(measure, peers)))
-
-
-def count_limit(peer, what, directory, short=1280, long=6400, **options):
-    """Instructions of a read in a limits program, `what` being "plain" or "limited"."""
-    count = {}
-    for rounds in (short, long):
-        file = directory / f"{name_of(peer.label, *options.values(), what)}.{rounds}.callgrind"
-        count[rounds], _ = instructions(peer.command(**options, what=what, rounds=rounds), file)
-    return (count[long] - count[short]) / (long - short)
 
 
 def side_by_side(function, items):
@@ -84,19 +80,29 @@ def side_by_side(function, items):
         return list(pool.map(function, items))
 
 
-def count_system_calls(peer, directory, short=500, long=1500, **options):
-    """System calls per round trip of an echo, by name."""
+class Echoed:
+    """What a round trip takes: instructions, allocations, and system calls by name."""
 
-    def calls(rounds):
-        file = directory / f"{name_of(peer.label, *options.values())}.{rounds}.strace"
-        run(["strace", "-f", "-c", "-o", file, *peer.command(rounds=rounds, **options)])
-        rows = re.findall(r"^ *[\d.]+ +[\d.]+ +\d+ +(\d+) (?: *\d+)? *(\w+)$",
-                          file.read_text(), re.M)
-        return {name: int(count) for count, name in rows if name != "total"}
+    def __init__(self, peer, directory, rounds, **options):
+        counted = Counted(peer.command(rounds=rounds, **options),
+                          directory / f"{name_of(peer.label, *options.values())}.callgrind")
+        told = figures(counted.output)
+        self.instructions = counted.instructions / told["rounds"]
+        self.allocations = told["allocations_per_round"]
+        each = {name: count / told["rounds"] for name, count in counted.system_calls().items()}
+        self.system_calls = {name: count for name, count in each.items() if count >= 0.01}
 
-    before, after = calls(short), calls(long)
-    each = {name: (after[name] - before.get(name, 0)) / (long - short) for name in after}
-    return {name: count for name, count in each.items() if count >= 0.01}
+
+def count_echo(peers, directory, rounds=5000, **options):
+    return dict(zip(peers, side_by_side(
+        lambda peer: Echoed(peer, directory, rounds, **options), peers)))
+
+
+def count_read(peer, directory, what, rounds=6400, **options):
+    """Instructions of a read in a limits program, `what` being "plain" or "limited"."""
+    file = directory / f"{name_of(peer.label, *options.values(), what)}.callgrind"
+    command = peer.command(**options, what=what, rounds=rounds)
+    return Counted(command, file).instructions / rounds
 
 
 # --- Times ---
@@ -115,8 +121,8 @@ class OneProcessor:
 
 def compare_rates(peers, repetitions, seconds, amount, **options):
     """What each peer does per second, in pairs with the first of them, one after the other and each
-    in turn first. `amount` is the option that says how much to do. Returns a list of pairs for
-    each peer but the first: (its figures, the reference's)."""
+    in turn first; `repetitions(peer)` is how many pairs, `amount` the option that says how much to
+    do. Returns a list of pairs for each peer but the first: (its figures, the reference's)."""
     reference = peers[0]
 
     def measure(peer, count):
@@ -125,8 +131,10 @@ def compare_rates(peers, repetitions, seconds, amount, **options):
     with OneProcessor():
         count = {peer: max(1, int(measure(peer, 3000)["per_second"] * seconds)) for peer in peers}
         result = {peer: [] for peer in peers[1:]}
-        for repetition in range(repetitions):
+        for repetition in range(max(map(repetitions, peers[1:]))):
             for peer in peers[1:]:
+                if repetition >= repetitions(peer):
+                    continue
                 pair = [reference, peer] if repetition % 2 == 0 else [peer, reference]
                 measured = {each: measure(each, count[each]) for each in pair}
                 result[peer].append((measured[peer], measured[reference]))

@@ -24,6 +24,15 @@ LIMITED_READS = 2
 # How many limits are armed at a time where that might matter.
 OUTSTANDING = (1, 64, 4096, 100_000, 1_000_000)
 
+# The cases of limits.hpp.
+CASES = ("at_once", "later", "again", "fires")
+
+# Where the reads are that it measures.
+PLACES = {"nothing": "a reactor that makes no system calls", "sockets": "loopback TCP"}
+
+# How many limits are around each other there.
+DEPTHS = (1, 2, 4, 8)
+
 # The echoes that are surveyed: bytes of a message, and connections.
 SIZES = (64, 4096, 65536)
 CONNECTIONS = (1, 64, 1000, 5000)
@@ -34,7 +43,7 @@ CONNECTIONS = (1, 64, 1000, 5000)
 def configure(arguments, tree, *options):
     run(["cmake", "-S", ROOT, "-B", tree, "-DCMAKE_BUILD_TYPE=Release",
          f"-DCMAKE_CXX_COMPILER={arguments.cxx}",
-         "-DCMAKE_CXX_FLAGS_RELEASE=-O2 -g -DNDEBUG",  # -g names the lines in a profile
+         "-DCMAKE_CXX_FLAGS_RELEASE=-O2 -g1 -DNDEBUG",  # -g1 names the lines in a profile
          "-DCURFEW_BUILD_BENCHMARKS=ON", "-DCURFEW_BUILD_TESTS=OFF",
          "-DCURFEW_BUILD_EXAMPLES=OFF", "-DCURFEW_INSTALL=OFF", *options])
 
@@ -84,6 +93,7 @@ class Peers:
         self.curfew = Peer("curfew", curfew)
         self.cancel = Peer("curfew, limit cancel", curfew, "--limit", "cancel", limit_over=self.curfew)
         self.close = Peer("curfew, limit close", curfew, "--limit", "close", limit_over=self.curfew)
+        self.with_budgets = [self.coroutines, self.curfew, self.cancel, self.close]
         self.exact = Peer("curfew, read_exactly/write_all", curfew, "--api", "exact")
         self.poll = Peer("curfew on poll", curfew, "--reactor", "poll")
         self.asio = Peer("Asio", at("echo_asio"))
@@ -136,7 +146,7 @@ def cost_of_limit(counts, peer):
     """Instructions for one limit that does not expire; None for a peer without."""
     if peer.limit_over is None:
         return None
-    return (counts[peer][0] - counts[peer.limit_over][0]) / LIMITED_READS
+    return (counts[peer].instructions - counts[peer.limit_over].instructions) / LIMITED_READS
 
 
 def or_dash(value, form):
@@ -145,93 +155,109 @@ def or_dash(value, form):
 
 def report_counts(report, peers, arguments):
     everybody = peers.on_epoll(arguments.quick) + peers.on_io_uring()
-    rounds = (500, 1500) if arguments.quick else (2000, 7000)
-    counts = measure.count_echo(everybody, arguments.build / "profiles", *rounds)
+    counts = measure.count_echo(everybody, arguments.build / "profiles",
+                                1000 if arguments.quick else 5000)
     rows = []
-    for peer in everybody:
-        calls = measure.count_system_calls(peer, arguments.build / "profiles")
-        rows.append((peer.label, f"{counts[peer][0]:.0f}",
-                     or_dash(cost_of_limit(counts, peer), ".0f"), f"{counts[peer][1]:g}",
+    for peer, each in counts.items():
+        calls = each.system_calls
+        rows.append((peer.label, f"{each.instructions:.0f}",
+                     or_dash(cost_of_limit(counts, peer), ".0f"), f"{each.allocations:g}",
                      f"{sum(calls.values()):.2f}",
                      ", ".join(f"{count:.2f} {name}" for name, count in sorted(calls.items()))))
     report.table("A round trip: a 64-byte echo, one connection",
-                 ("", "instructions", "per limit", "allocations", "system calls", "which"), rows)
+                 ("", "instructions", "per limit", "allocations", "system calls",
+                  "by function"), rows)
     return counts
+
+
+def cases_of_limits(peers, cases):
+    """Which programs can do what."""
+    return [(case, peer) for case in cases for peer in peers.of_limits()
+            # Nothing completes at once in libuv; and there would be no connection for the next one.
+            if (case, "libuv" in peer.label) != ("at_once", True)
+            and (case, "close" in peer.label) != ("fires", True)]
 
 
 def report_limits(report, peers, arguments):
     """What a limit costs alone. Returns {(label, case, on, outstanding): ns}."""
     quick = arguments.quick
+    outstanding = (OUTSTANDING[0], OUTSTANDING[-1]) if quick else OUTSTANDING
     result = {}
-    for on in ("nothing", "sockets"):
-        outstanding = (OUTSTANDING[0], OUTSTANDING[-1]) if quick else OUTSTANDING
-        cases = ("later", "fires") if quick else ("at_once", "later", "again", "fires")
-        if quick and on == "sockets":
-            continue
+    for on, where in list(PLACES.items())[:1 if quick else None]:
         rows = []
-        for case in cases:
-            for peer in peers.of_limits():
-                if "libuv" in peer.label and case == "at_once":
-                    continue  # nothing completes at once there
-                if "close" in peer.label and case == "fires":
-                    continue  # there would be no connection left for the next one
-                slow = "asio" in str(peer.program)
-                figures_of = []
-                for count in outstanding:
-                    got = figures(run(peer.command(
-                        case=case, on=on, outstanding=count,
-                        rounds=2000 if slow or on == "sockets" else 20_000,
-                        batches=5 if quick or slow else 7 if on == "sockets" else 15)))
-                    result[peer.label, case, on, count] = got["limit_ns"]
-                    figures_of.append(got)
-                rows.append((case, peer.label, *(f"{each['limit_ns']:.1f}" for each in figures_of),
-                             f"{figures_of[0]['plain_ns']:.0f}",
-                             f"{figures_of[-1]['allocations_per_limit']:.2g}"))
-        where = ("a reactor that makes no system calls" if on == "nothing" else
-                 "loopback TCP (differences of two runs of some thousand ns)")
+        for case, peer in cases_of_limits(peers, ("later", "fires") if quick else CASES):
+            slow = "asio" in str(peer.program)
+            figures_of = []
+            for count in outstanding:
+                got = figures(run(peer.command(
+                    case=case, on=on, outstanding=count,
+                    rounds=2000 if slow or on == "sockets" else 20_000,
+                    batches=5 if quick or slow else 5 if on == "sockets" else 15)))
+                result[peer.label, case, on, count] = got["limit_ns"]
+                figures_of.append(got)
+            rows.append((case, peer.label, *(f"{each['limit_ns']:.1f}" for each in figures_of),
+                         f"{figures_of[0]['plain_ns']:.0f}",
+                         f"{figures_of[-1]['allocations_per_limit']:.2g}"))
         report.table(f"ns for a limit on a read, on {where}, with so many limits armed",
                      ("case", "", *(f"{count:,}" for count in outstanding), "the read itself",
                       "allocations"),
                      rows)
 
     curfew = peers.of_limits()[0]
-    depths = [(depth, figures(run(curfew.command(depth=depth)))["limit_ns"]) for depth in (1, 2, 4, 8)]
-    report.table("curfew: ns for limits around each other",
-                 ("", *(str(depth) for depth, _ in depths)),
-                 [("case later", *(f"{ns:.1f}" for _, ns in depths))])
-
-    report_limit_counts(report, peers, arguments)
+    depths = {depth: figures(run(curfew.command(depth=depth)))["limit_ns"] for depth in DEPTHS}
+    report.table("curfew: ns for limits around each other", ("", *map(str, depths)),
+                 [("case later", *(f"{ns:.1f}" for ns in depths.values()))])
     return result
 
 
+def count_limits(jobs, arguments):
+    """Instructions of a read without a limit, and what a limit adds, for each job: a program, and
+    options. The programs let no more than 64 others be armed for the former."""
+    def runs_of(job):
+        peer, options = job
+        rounds = 1280 if arguments.quick or "asio" in str(peer.program) else 6400
+        plain = {**options, "outstanding": min(options["outstanding"], 64)}
+        return [(peer, rounds, "plain", *plain.items()), (peer, rounds, "limited", *options.items())]
+
+    def count(run_of):
+        peer, rounds, what, *options = run_of
+        return measure.count_read(peer, arguments.build / "profiles", what, rounds, **dict(options))
+
+    runs = list(dict.fromkeys(each for job in jobs for each in runs_of(job)))
+    counted = dict(zip(runs, measure.side_by_side(count, runs)))
+    both = [[counted[each] for each in runs_of(job)] for job in jobs]
+    return [(plain, limited - plain) for plain, limited in both]
+
+
 def report_limit_counts(report, peers, arguments):
-    """The same in instructions, without system calls."""
-    quick = arguments.quick
-    measured = [(peer, case)
-                for peer in peers.of_limits()
-                if "close" not in peer.label and "tuple" not in peer.label
-                for case in ("at_once", "later", "again", "fires")
-                if not ("libuv" in peer.label and case == "at_once")]
-    # (Of the others with one limit armed; what more of them cost is seen in the times.)
-    jobs = [(peer, case, what, count) for peer, case in measured
-            for what, counts in (("plain", (1,)), ("limited", OUTSTANDING))
-            for count in (counts if "curfew" in peer.label and not quick else (1,))]
-    rounds = (640, 1920) if quick else (1280, 6400)
-    counted = dict(zip(jobs, measure.side_by_side(
-        lambda job: measure.count_limit(job[0], job[2], arguments.build / "profiles", *rounds,
-                                        case=job[1], outstanding=job[3]), jobs)))
-    report.table("Instructions of a limit, on a reactor that makes no system calls",
-                 ("case", "", "armed", "the read", "a limit adds"),
-                 [(case, peer.label, f"{count:,}", f"{counted[peer, case, 'plain', 1]:.0f}",
-                   f"{limited - counted[peer, case, 'plain', 1]:.0f}")
-                  for (peer, case, what, count), limited in counted.items() if what == "limited"])
+    """The same in instructions."""
+    outstanding = OUTSTANDING[:1] if arguments.quick else OUTSTANDING
+    for on, where in list(PLACES.items())[:1 if arguments.quick else None]:
+        measured = [each for each in cases_of_limits(peers, CASES) if "tuple" not in each[1].label]
+        counted = count_limits([(peer, {"case": case, "on": on, "outstanding": others})
+                                for case, peer in measured for others in outstanding], arguments)
+        rows = []
+        for index, (case, peer) in enumerate(measured):
+            here = counted[index * len(outstanding):][:len(outstanding)]
+            rows.append((case, peer.label, *(f"{added:.0f}" for _, added in here), f"{here[0][0]:.0f}"))
+        report.table(f"Instructions of a limit on a read, on {where}, with so many limits armed",
+                     ("case", "", *(f"{others:,}" for others in outstanding), "the read itself"), rows)
+
+    counted = count_limits([(peers.of_limits()[0], {"outstanding": 1, "depth": depth})
+                            for depth in DEPTHS], arguments)
+    report.table("curfew: instructions of limits around each other", ("", *map(str, DEPTHS)),
+                 [("case later", *(f"{added:.0f}" for _, added in counted))])
 
 
 def report_rates(report, peers, arguments):
     """Round trips per second, in pairs with a plain loop. Returns {(label, connections): ratio}."""
     quick = arguments.quick
     ratios = {}
-    repetitions, seconds = (5, 0.04) if quick else (15, 0.12)
+    seconds = 0.04 if quick else 0.12
+
+    def repetitions(peer):
+        return 5 if quick else 30 if peer in peers.with_budgets else 6
+
     for connections in (1, 64):
         for group in filter(None, (peers.on_epoll(quick), peers.on_io_uring())):
             rates = measure.compare_rates(group, repetitions, seconds, "rounds",
@@ -254,31 +280,25 @@ def report_rates(report, peers, arguments):
 
 
 def report_survey(report, peers, arguments):
-    """Echoes of all sizes over few and many connections: rates and times without pairs, and counts.
-    The programs take the time of each round trip."""
+    """Echoes of all sizes over few and many connections: rates and times without pairs, and counts."""
     chosen = [peers.plain, peers.curfew, peers.cancel, peers.asio, peers.libuv]
     if peers.io_uring:
         chosen += [peers.liburing, peers.uring]
-    profiles = arguments.build / "profiles"
     rates, times, counts = [], [], []
     for size in SIZES:
-        timed = [Peer(peer.label, f"{peer.program}_{size}_timed", *peer.options) for peer in chosen]
+        sized = [Peer(peer.label, f"{peer.program}_{size}", *peer.options) for peer in chosen]
         for connections in CONNECTIONS:
             label = f"{size:,} B, {connections:,}"
-            rounds = max(20_000 if size < 65536 else 4000, 2 * connections)
-            got = measure.measure_alone(timed, 1, connections=connections, rounds=rounds)
+            rounds = max(20_000 if size < 65536 else 4000, connections)
+            got = measure.measure_alone(sized, 1, connections=connections, rounds=rounds, times="yes")
             rates.append((label, *(f"{each['per_second']:.0f}" for each in got.values())))
             times.append((label, *("{p50_us:.0f} / {p99_us:.0f} / {p99_9_us:.0f}".format(**each)
                                    for each in got.values())))
-            if connections > 64:
-                continue  # where strace and callgrind take minutes
-            counted = measure.count_echo(timed, profiles, 400, 1200, connections=connections)
-            calls = measure.side_by_side(
-                lambda peer: measure.count_system_calls(peer, profiles, 400, 1200,
-                                                        connections=connections), timed)
+            counted = measure.count_echo(chosen if size == 64 else sized, arguments.build / "profiles",
+                                         max(2000, connections), connections=connections)
             counts.append((label, *(
-                f"{counted[peer][0]:.0f} / {round(counted[peer][1], 2):g} / {sum(each.values()):.2f}"
-                for peer, each in zip(timed, calls))))
+                f"{each.instructions:.0f} / {round(each.allocations, 2):g}"
+                f" / {sum(each.system_calls.values()):.2f}" for each in counted.values())))
     header = ("", *(peer.label for peer in chosen))
     report.table("Round trips per second, by size of the message and number of connections",
                  header, rates)
@@ -372,7 +392,7 @@ def report_build(report, arguments):
                     for flags in ([[], []], [[flag] for flag in separate])
                     for flag, file in zip(flags, files)]
         seconds = [[measure.cpu_seconds(command) for command in commands]
-                   for _ in range(1 if arguments.quick else 5)]
+                   for _ in range(1 if arguments.quick else 3)]
         add_row(f"{what}: preprocessed lines", [lines], "d")
         ratios.append(add_row(f"{what}: CPU seconds", [each[:2] for each in seconds], ".2f"))
         add_row(f"{what}, the rest compiled once: CPU seconds", [each[2:] for each in seconds], ".2f")
@@ -403,21 +423,18 @@ def check(arguments):
     peers = Peers(programs)
     measured = [peers.plain, peers.curfew, peers.cancel, peers.close]
     counts = measure.count_echo(measured, arguments.build / "profiles")
-    limits = peers.of_limits()[0]
-    cases = ["at_once", "later", "again", "fires"]
-    plain, limited = (measure.side_by_side(
-        lambda case: measure.count_limit(limits, what, arguments.build / "profiles", case=case,
-                                         outstanding=64), cases) for what in ("plain", "limited"))
+    limits = count_limits([(peers.of_limits()[0], {"case": case, "outstanding": 64})
+                           for case in CASES], arguments)
     idle = figures(run(Peer("curfew", peers.at("idle_curfew")).command(connections=1000)))
-    rows = [("instructions_per_round_trip", "echo", counts[peers.curfew][0]),
+    rows = [("instructions_per_round_trip", "echo", counts[peers.curfew].instructions),
             ("bytes_per_idle_connection", "idle in a limited read", idle["bytes_per_connection"]),
             *(("instructions_per_limit_at_worst", peer.label, cost_of_limit(counts, peer))
               for peer in measured[2:]),
-            *(("allocations_per_round_trip", peer.label, counts[peer][1])
+            *(("allocations_per_round_trip", peer.label, counts[peer].allocations)
               for peer in measured[1:]),
-            *((f"instructions_per_limit_{case}", "a limit alone", with_it - without)
-              for case, without, with_it in zip(cases, plain, limited))]
-    print(f"plain epoll: {counts[peers.plain][0]:.1f} instructions per round trip")
+            *((f"instructions_per_limit_{case}", "a limit alone", added)
+              for case, (_, added) in zip(CASES, limits))]
+    print(f"plain epoll: {counts[peers.plain].instructions:.1f} instructions per round trip")
     # The budgets are exact for the compiler they are written for; others get some room.
     room = 1.0 if run([arguments.cxx, "-dumpversion"]).startswith("12") else 1.25
     budgets = {name: (bound * room, kind) for name, (bound, kind) in read_budgets().items()}
@@ -447,6 +464,7 @@ def compare(arguments):
 
     counts = report_counts(report, peers, arguments)
     limits = report_limits(report, peers, arguments)
+    report_limit_counts(report, peers, arguments)
     ratios = report_rates(report, peers, arguments)
     if not arguments.quick:
         report_survey(report, peers, arguments)
@@ -455,9 +473,9 @@ def compare(arguments):
 
     limited = [peers.cancel, peers.close]
     reached = {
-        "instructions_per_round_trip": counts[peers.curfew][0],
+        "instructions_per_round_trip": counts[peers.curfew].instructions,
         "instructions_per_limit": max(cost_of_limit(counts, peer) for peer in limited),
-        "allocations_per_round_trip": max(counts[peer][1] for peer in [peers.curfew, *limited]),
+        "allocations_per_round_trip": max(counts[peer].allocations for peer in [peers.curfew, *limited]),
         "ns_per_limit": max(limits["curfew, cancel", "later", "nothing", count]
                             for count in (OUTSTANDING[0], OUTSTANDING[-1])),
         "rate_against_plain_epoll": min(ratios["curfew", count] for count in (1, 64)),
@@ -490,7 +508,7 @@ def compare(arguments):
     report.write(arguments.build)
     print(f"{arguments.build}: report.md, report.json, limits.svg, instructions.svg, rates.svg\n"
           "Where the instructions go: "
-          f"callgrind_annotate {arguments.build / 'profiles'}/curfew.{1500 if arguments.quick else 7000}.callgrind")
+          f"callgrind_annotate {arguments.build / 'profiles'}/curfew.callgrind")
     return 0
 
 

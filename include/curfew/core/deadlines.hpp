@@ -7,6 +7,7 @@
 // Most operations complete before that, and never touch it.
 #pragma once
 
+#include <cstddef>
 #include <iterator>
 #include <utility>
 
@@ -64,10 +65,17 @@ public:
     /// wakes up once for nothing.
     ticks bound() const noexcept { return bound_; }
 
-    /// Places all young limits in the wheel.
+    /// Places all young limits in the wheel, the oldest first.
     CURFEW_COLD void settle() noexcept {
-        for (generation& each : young_)
+        std::size_t place = static_cast<std::size_t>(oldest_ - young_) + generations;
+        const std::size_t end = place;
+        while (end - place < generations && young_[(place - 1) % generations].birth != settled)
+            --place;
+        for (; place != end; ++place) {
+            generation& each = young_[place % generations];
             if (each.first) settle(each);
+            each.birth = settled;
+        }
     }
 
     /// Calls `expired` on all that are due, in their order; nothing is young then.
@@ -91,11 +99,13 @@ public:
     }
 
 private:
-    static constexpr unsigned generations = 16;
+    // As many as thousands of connections need to be served once, each with a limit.
+    static constexpr std::size_t generations = 64;
+    static constexpr ticks settled = endless;
 
     struct generation {
         timer_node* first = nullptr;
-        ticks birth = 0;
+        ticks birth = settled;  // or the last reading of the clock that has been here
         generation* next = nullptr;  // in the ring
     };
 
