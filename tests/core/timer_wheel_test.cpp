@@ -11,6 +11,7 @@
 #include <memory>
 #include <numeric>
 #include <random>
+#include <utility>
 #include <vector>
 
 using curfew::detail::endless;
@@ -140,6 +141,33 @@ TEST_CASE("nodes with one deadline expire in the order in which they were armed"
     }
     wheel.expire(second);
     CHECK(expired == record{&nodes[0], &nodes[1], &nodes[2], &nodes[3], &nodes[4]});
+}
+
+TEST_CASE("and so they do when each was armed at another time, the first ones far ahead") {
+    for (const ticks deadline : {40 * second, 20 * hour, second}) {
+        CAPTURE(deadline);
+        constexpr int many = 2'000;
+        timer_wheel wheel(0);
+        record expired;
+        std::vector<std::unique_ptr<recorded>> nodes;
+        recorded last(expired, many);
+        last.arm(wheel, year);
+        for (int id = 0; id < many; ++id) {
+            nodes.push_back(std::make_unique<recorded>(expired, id));
+            nodes.back()->arm(wheel, deadline);
+            // Half of them at once; then time passes, ever slower, until just before the deadline.
+            if (id >= many / 2) {
+                const double left = 1.0 - static_cast<double>(id + 1 - many / 2) / (many / 2);
+                wheel.expire(deadline - 1 -
+                             static_cast<ticks>(left * left * static_cast<double>(deadline - 1)));
+            }
+        }
+        REQUIRE(expired.empty());
+        wheel.expire(deadline);
+        REQUIRE(expired.size() == many);
+        CHECK(std::is_sorted(expired.begin(), expired.end(),
+                             [](auto* a, auto* b) { return a->id < b->id; }));
+    }
 }
 
 TEST_CASE("a disarmed node does not expire, and can be armed again") {
@@ -306,7 +334,10 @@ template <class Function>
 struct acting : timer_node {
     Function act;
     explicit acting(Function f)
-        : timer_node([](timer_node& node, curfew::detail::limit_report*) noexcept { static_cast<acting&>(node).act(); }), act(f) {}
+        : timer_node([](timer_node& node, curfew::detail::limit_report*) noexcept {
+              static_cast<acting&>(node).act();
+          }),
+          act(f) {}
 };
 
 }  // namespace
@@ -354,7 +385,9 @@ TEST_CASE("a node may destroy itself when it expires") {
     struct ephemeral : timer_node {
         int* destroyed;
         explicit ephemeral(int& count)
-            : timer_node([](timer_node& node, curfew::detail::limit_report*) noexcept { delete static_cast<ephemeral*>(&node); }),
+            : timer_node([](timer_node& node, curfew::detail::limit_report*) noexcept {
+                  delete static_cast<ephemeral*>(&node);
+              }),
               destroyed(&count) {}
         ~ephemeral() { ++*destroyed; }
     };
@@ -425,6 +458,76 @@ TEST_CASE("a node that waits its turn in the same expire can be armed for later 
     CHECK(expired == record{&moved});
 }
 
+namespace {
+
+/// How many nodes of a list have another place than before.
+class observer {
+public:
+    explicit observer(const std::vector<std::unique_ptr<recorded>>& nodes) : nodes_(nodes) {
+        for (const auto& each : nodes) before_.push_back(each->link);
+    }
+    std::size_t moved() {
+        std::size_t count = 0;
+        for (std::size_t i = 0; i < nodes_.size(); ++i)
+            count += std::exchange(before_[i], nodes_[i]->link) != nodes_[i]->link;
+        return count;
+    }
+
+private:
+    const std::vector<std::unique_ptr<recorded>>& nodes_;
+    std::vector<curfew::detail::timer_link**> before_;
+};
+
+}  // namespace
+
+TEST_CASE("many whose time comes nearer move down a few at a time, and none of them is late") {
+    constexpr std::size_t many = 20'000;
+    timer_wheel wheel(0);
+    record expired;
+    std::vector<std::unique_ptr<recorded>> nodes;
+    for (std::size_t i = 0; i < many; ++i) {
+        nodes.push_back(std::make_unique<recorded>(expired));
+        nodes.back()->arm(wheel,
+                          40 * second + static_cast<ticks>(i * 7919 % many) * millisecond / 10);
+    }
+    observer watch(nodes);
+    SUBCASE("asked whenever the bound says so") {
+        int wake_ups = 0;
+        for (std::size_t seen = 0; expired.size() < many; seen = expired.size(), ++wake_ups) {
+            const ticks now = wheel.bound();
+            wheel.expire(now);
+            REQUIRE(watch.moved() <= 2'000);
+            for (std::size_t i = seen; i < expired.size(); ++i)
+                REQUIRE(expired[i]->deadline == now);
+        }
+        CHECK(wake_ups < 2 * static_cast<int>(many));  // each has its own deadline
+    }
+    SUBCASE("asked twice a second") {
+        const ticks interval = 500 * millisecond;
+        for (ticks now = 0; expired.size() < many; now += interval) {
+            const std::size_t seen = expired.size();
+            wheel.expire(now);
+            const std::size_t moved = watch.moved();
+            if (expired.empty()) REQUIRE(moved <= 6'000);
+            for (std::size_t i = seen; i < expired.size(); ++i) {
+                REQUIRE(expired[i]->deadline <= now);
+                REQUIRE(expired[i]->deadline > now - interval);
+            }
+        }
+    }
+}
+
+TEST_CASE("a few that are far away are not asked about before their time") {
+    timer_wheel wheel(0);
+    record expired;
+    std::vector<std::unique_ptr<recorded>> nodes;
+    for (int i = 0; i < 100; ++i) {
+        nodes.push_back(std::make_unique<recorded>(expired));
+        nodes.back()->arm(wheel, hour + i * second);
+    }
+    CHECK(wheel.bound() == hour);
+}
+
 // Against a model ---------------------------------------------------------------------------------
 
 namespace {
@@ -433,12 +536,11 @@ namespace {
 /// time of every magnitude; sometimes an expiring node arms and disarms others.
 class simulation {
 public:
-    explicit simulation(std::uint64_t seed)
-        : random_(seed), now_(any_magnitude(random_)), wheel_(now_) {
-        for (std::size_t i = 0; i < nodes_.size(); ++i) {
-            nodes_[i].owner = this;
-            where_[i] = model_.end();
-        }
+    /// With so many nodes, and deadlines that are at most 2^`bits` ns away.
+    simulation(std::uint64_t seed, std::size_t count, unsigned bits)
+        : random_(seed), bits_(bits), now_(any_magnitude(random_)), wheel_(now_), nodes_(count),
+          where_(count, model_.end()) {
+        for (node& each : nodes_) each.owner = this;
     }
 
     void run(int steps) {
@@ -485,7 +587,8 @@ private:
 
     void arm(std::size_t i) {
         if (where_[i] != model_.end()) return;
-        const ticks distance = any_magnitude(random_);
+        const ticks distance =
+            bits_ < 58 ? static_cast<ticks>(random_() >> (64 - bits_)) : any_magnitude(random_);
         ticks deadline = random_() % 8 ? now_ + distance : now_ - distance;
         // Many with the deadline of another one, or beside it.
         if (!model_.empty() && random_() % 4 == 0)
@@ -507,7 +610,7 @@ private:
         if (random_() % 4 == 0 && !model_.empty())
             now_ = std::max(now_, model_.begin()->first - static_cast<ticks>(random_() % 2));
         else
-            now_ += any_magnitude(random_) >> (random_() % 20);
+            now_ += any_magnitude(random_) >> (58 - bits_ + random_() % 20);
         pass_time();
     }
 
@@ -525,17 +628,24 @@ private:
         }
     }
 
+    bool is_late(std::size_t i) const { return std::count(late_.begin(), late_.end(), i) != 0; }
+
     bool is_due(std::size_t i) const {
-        if (where_[i] == model_.end() || where_[i]->first > now_) return false;
-        return std::count(late_.begin(), late_.end(), i) == 0;
+        return where_[i] != model_.end() && where_[i]->first <= now_ && !is_late(i);
+    }
+
+    /// Of those with one deadline, the one that was armed first.
+    std::size_t first_due() const {
+        for (const auto& [deadline, i] : model_)
+            if (!is_late(i)) return i;
+        return nodes_.size();
     }
 
     void on_expiry(node& due) noexcept {
         const auto i = static_cast<std::size_t>(&due - nodes_.data());
         // Never early, and in order: nothing that was due and still is stands before it.
         ordered_ = ordered_ && where_[i] != model_.end() && due.deadline <= now_ &&
-                   where_[i]->first == due.deadline && due.deadline >= last_;
-        last_ = due.deadline;
+                   where_[i]->first == due.deadline && first_due() == i;
         if (where_[i] != model_.end()) model_.erase(where_[i]);
         where_[i] = model_.end();
         if (random_() % 4) return;
@@ -554,20 +664,19 @@ private:
         REQUIRE(wheel_.bound() <= earliest);
         const std::size_t i = any();
         REQUIRE(nodes_[i].armed() == (where_[i] != model_.end()));
-        last_ = 0;
         late_.clear();
     }
 
     std::mt19937_64 random_;
+    unsigned bits_;
     ticks now_;
     timer_wheel wheel_;
-    std::array<node, 200> nodes_;
+    std::vector<node> nodes_;
     model model_;
-    std::array<model::iterator, 200> where_;
+    std::vector<model::iterator> where_;
     model due_;
     std::vector<std::size_t> late_;
     bool ordered_ = true;
-    ticks last_ = 0;
 };
 
 }  // namespace
@@ -577,7 +686,17 @@ TEST_CASE("the wheel behaves like a sorted map in random sequences") {
     for (int round = 0; round < 60; ++round) {
         const std::uint64_t seed = (std::uint64_t{source()} << 32) | source();
         CAPTURE(seed);
-        simulation(seed).run(3'000);
+        simulation(seed, 200, 58).run(3'000);
+    }
+}
+
+TEST_CASE("and so it does where many wait in one slot") {
+    std::random_device source;
+    for (const unsigned bits : {24u, 28u, 32u, 36u, 40u}) {
+        const std::uint64_t seed = (std::uint64_t{source()} << 32) | source();
+        CAPTURE(seed);
+        CAPTURE(bits);
+        simulation(seed, 5'000, bits).run(30'000);
     }
 }
 

@@ -26,7 +26,7 @@ public:
 
     ~deadlines() {
         settle();
-        while (fresh_) fresh_->disarm();
+        while (fresh_) node_of(*fresh_).disarm();
     }
 
     /// Arms `node` for `node.deadline` from now, a duration. The clock is read once for all that
@@ -36,7 +36,7 @@ public:
     /// Arms `node` for `node.deadline`, a point in time.
     void arm_at(timer_node& node) noexcept {
         wheel_.arm(node);
-        if (node.deadline < bound_) bound_ = node.deadline;
+        note_bound();
     }
 
     /// Whether limits wait for being dated.
@@ -49,11 +49,13 @@ public:
     void date(ticks now) noexcept {
         generation& place = *oldest_;
         oldest_ = place.next;
-        if (place.first) [[unlikely]]
+        if (place.first) [[unlikely]] {
             settle(place);
-        ticks shortest = fresh_->deadline;
-        for (const timer_node* node = fresh_->next; node; node = node->next)
-            if (node->deadline < shortest) shortest = node->deadline;
+            note_bound();
+        }
+        ticks shortest = node_of(*fresh_).deadline;
+        for (timer_link* each = fresh_->next; each; each = each->next)
+            if (node_of(*each).deadline < shortest) shortest = node_of(*each).deadline;
         place.first = std::exchange(fresh_, nullptr);
         place.first->link = &place.first;
         place.birth = now;
@@ -104,25 +106,31 @@ private:
     static constexpr ticks settled = endless;
 
     struct generation {
-        timer_node* first = nullptr;
-        ticks birth = settled;  // or the last reading of the clock that has been here
+        timer_link* first = nullptr;
+        ticks birth = settled;       // or the last reading of the clock that has been here
         generation* next = nullptr;  // in the ring
     };
 
     CURFEW_COLD void settle(generation& old) noexcept {
-        timer_node* oldest_first = nullptr;  // the list begins with the newest
-        while (timer_node* node = old.first) {
-            node->disarm();
-            node->link_to(oldest_first);
+        timer_link* oldest_first = nullptr;  // the list begins with the newest
+        while (old.first) {
+            timer_node& node = node_of(*old.first);
+            node.disarm();
+            node.link_to(oldest_first);
         }
-        while (timer_node* node = oldest_first) {
-            node->disarm();
-            node->deadline = old.birth + node->deadline;
-            wheel_.arm(*node);
+        while (oldest_first) {
+            timer_node& node = node_of(*oldest_first);
+            node.disarm();
+            node.deadline = old.birth + node.deadline;
+            wheel_.arm(node);
         }
     }
 
-    timer_node* fresh_ = nullptr;
+    void note_bound() noexcept {
+        if (wheel_.bound() < bound_) bound_ = wheel_.bound();
+    }
+
+    timer_link* fresh_ = nullptr;
     ticks bound_ = endless;
     generation* oldest_ = young_;  // the next place in the ring
     generation young_[generations];

@@ -1,11 +1,15 @@
 // A hierarchical timer wheel of intrusive nodes: arming and disarming take a few instructions
 // however many are armed, and nothing is allocated.
 //
-// Time is cut into units of 65.5 µs; a digit of six bits of the unit's number selects a slot at
-// each of eight levels. A node stands at the level of the highest digit in which its time differs
-// from the wheel's. When the wheel's time reaches a slot above the lowest level, its nodes move
-// down (at most once a level, and never for a limit that is disarmed in time). The units only
-// sort: nodes expire by their exact deadline, in the order of their deadlines.
+// Time is cut into units of 65.5 µs. A slot of level L stands for 32^L of them, and a node for a
+// time that is at least 32^L and less than 32^(L+1) units away goes into one of level L; when the
+// wheel's time reaches that slot, its nodes move down (at most once a level, and never for a limit
+// that is disarmed in time). The units only sort: nodes expire by their exact deadline, in the
+// order of their deadlines, and of those with the same one in the order in which they were armed.
+//
+// All at once, a hundred thousand nodes would take some 20 ms to move down. So each level has room
+// for twice as many slots: the nodes of the slot that is next fit into the level below already, and
+// if they are many they move there a few at a time.
 #pragma once
 
 #include <bit>
@@ -23,17 +27,23 @@ struct limit_report {
     ticks now = endless;           // the time, if its deadline is not one of the loop's
 };
 
+/// What is in a list of nodes, or its head.
+struct timer_link {
+    timer_link* next;
+    timer_link** link;  // what points at this one; null while it is in no list
+};
+
 /// What is armed. It unlinks itself when it is destroyed.
-struct timer_node {
-    timer_node* next;
-    timer_node** link = nullptr;  // what points at this node; null while it is not armed
+struct timer_node : timer_link {
     ticks deadline;
     /// Its time has come; or, asked for a report, it says what it limits and does nothing else.
     void (*expired)(timer_node&, limit_report*) noexcept;
 
     explicit timer_node(void (*on_expiry)(timer_node&, limit_report*) noexcept,
                         ticks when = 0) noexcept
-        : deadline(when), expired(on_expiry) {}
+        : deadline(when), expired(on_expiry) {
+        link = nullptr;
+    }
     timer_node(const timer_node&) = delete;
     timer_node& operator=(const timer_node&) = delete;
     ~timer_node() {
@@ -42,12 +52,13 @@ struct timer_node {
 
     bool armed() const noexcept { return link != nullptr; }
 
-    CURFEW_HOT void link_to(timer_node*& head) noexcept {
+    /// Becomes the first of a list that ends with null.
+    CURFEW_HOT void link_to(timer_link*& first) noexcept {
         CURFEW_ASSERT(!armed());
-        next = head;
-        if (head) head->link = &next;
-        head = this;
-        link = &head;
+        next = first;
+        if (first) first->link = &next;
+        first = this;
+        link = &first;
     }
 
     CURFEW_HOT void disarm() noexcept {
@@ -63,6 +74,45 @@ private:
     }
 };
 
+inline timer_node& node_of(timer_link& of) noexcept { return static_cast<timer_node&>(of); }
+
+/// A list from the oldest to the newest, and back to the head: a node leaves it without knowing it.
+struct timer_list : timer_link {
+    void clear() noexcept {
+        next = this;
+        link = &next;
+    }
+    bool empty() const noexcept { return next == this; }
+
+    timer_node& oldest() noexcept { return node_of(*next); }
+    timer_node& newest() noexcept {  // `link` points at its first member
+        return node_of(*reinterpret_cast<timer_link*>(link));
+    }
+
+    void push_newest(timer_node& node) noexcept {
+        node.next = this;
+        node.link = link;
+        *link = &node;
+        link = &node.next;
+    }
+    void push_oldest(timer_node& node) noexcept {
+        node.next = next;
+        node.link = &next;
+        next->link = &node.next;
+        next = &node;
+    }
+
+    /// `look` may take the node out.
+    template <class Look>
+    void for_each(Look look) {
+        for (timer_link* each = next; each != this;) {
+            timer_link* const following = each->next;
+            look(node_of(*each));
+            each = following;
+        }
+    }
+};
+
 class timer_wheel {
 public:
     explicit timer_wheel(ticks now) noexcept : base_(unit_of(now)) {}
@@ -70,154 +120,269 @@ public:
     timer_wheel& operator=(const timer_wheel&) = delete;
 
     ~timer_wheel() {
-        for (auto& level : slots_)
-            for (auto& each : level)
-                while (each.head) each.head->disarm();
+        for_each([](timer_node& node) { node.disarm(); });
     }
 
     /// Arms `node` for `node.deadline`. One that lies in the past expires at the next `expire`.
     void arm(timer_node& node) noexcept {
         if (node.deadline < bound_) bound_ = node.deadline;
-        place(node);
+        unit at = unit_of(node.deadline);
+        if (at < base_) at = base_;
+        auto level = static_cast<unsigned>(63 - std::countl_zero((at - base_) | 1)) / digit_bits;
+        // Not into the slot that is next, whose nodes may be on their way down.
+        if (level > 0 && index_of(at, level) - index_of(base_, level) == 1) --level;
+        slot_for(node, index_of(at, level), level).push_newest(node);
     }
 
-    /// No node expires before this: the earliest deadline, unless that node has been disarmed
-    /// since (then this is at most one wake-up too early). `endless` when nothing is armed.
+    /// No node expires before this: the earliest deadline, or something before it that takes an
+    /// `expire` to find out (a node that has been disarmed since, or many that are to move down).
+    /// `endless` when nothing is armed.
     ticks bound() const noexcept { return bound_; }
 
     /// Calls `expired` on every node whose deadline is at or before `now`, in their order, each
     /// disarmed first. A node's `expired` may arm and disarm any other. `now` must not go back.
     void expire(ticks now) noexcept {
         if (now < bound_) return;
-        timer_node* due = nullptr;
-        while (collect(now, due)) {}
-        due = sorted(due);
-        if (due) due->link = &due;
+        timer_list due;
+        due.clear();
+        const ticks asked_for = bound_;
+        collect(now, due);
+        if (crowded_levels_) [[unlikely]]
+            prepare(now, (now - asked_for) / pause + 1);
+        sort(due);
         // Nodes disarmed by an `expired` leave this list like any other.
-        while (due) {
-            timer_node& node = *due;
+        while (!due.empty()) {
+            timer_node& node = due.oldest();
             node.disarm();
             node.expired(node, nullptr);
         }
     }
 
-    /// The earliest deadline exactly; looks at every node of one slot.
+    /// The earliest deadline exactly; looks at every node of one slot of each level.
     ticks earliest() noexcept {
         ticks least = endless;
-        if (const slot* first = find_first().where)
-            for (const timer_node* node = first->head; node; node = node->next)
-                least = node->deadline < least ? node->deadline : least;
+        for (unsigned left = used_levels_; left; left &= left - 1)
+            if (slot* const first = first_of(lowest(left)).where)
+                first->nodes.for_each([&](const timer_node& node) {
+                    if (node.deadline < least) least = node.deadline;
+                });
         return least;
     }
 
-    /// Calls `look` on every node that is armed.
+    /// Calls `look` on every node that is armed; it may disarm it.
     template <class Look>
     void for_each(Look look) {
-        for (auto& level : slots_)
-            for (auto& each : level)
-                for (timer_node* node = each.head; node; node = node->next) look(*node);
+        for (unsigned level = 0; level < levels; ++level)
+            for (unsigned place = 0; place < slots; ++place)
+                if (used_[level].has(place)) slots_[level][place].nodes.for_each(look);
     }
 
 private:
     using unit = std::uint64_t;
     static constexpr int unit_bits = 16;
-    static constexpr unsigned digit_bits = 6;
-    static constexpr unsigned width = 1 << digit_bits;
-    static constexpr unsigned levels = 8;  // 16 + 8 * 6 = 64 bits: every deadline has its place
+    static constexpr unsigned digit_bits = 5;
+    static constexpr unsigned slots = 2 << digit_bits;  // of a level, by their index modulo this
+    static constexpr unsigned levels = 10;  // 16 + 10 * 5 > 64 bits: every deadline has its place
+
+    // So many at a time move down ahead of their time, at most every millisecond; or more, when it
+    // is longer until somebody asks again, as in a game that does so once a frame.
+    static constexpr std::uint32_t few = 256;
+    static constexpr ticks pause = 1'000'000;  // ns
+    static constexpr ticks most_steps = 16;
 
     struct slot {
-        timer_node* head = nullptr;
-        ticks least = endless;  // at most the earliest deadline of its nodes
+        timer_list nodes;
+        ticks least;           // at most the earliest deadline of its nodes
+        std::uint32_t placed;  // nodes since it was empty
+    };
+
+    /// A number of the slots of one level.
+    class slot_set {
+    public:
+        bool has(unsigned place) const noexcept { return bits_ >> place & 1; }
+        void add(unsigned place) noexcept { bits_ |= std::uint64_t{1} << place; }
+        void remove(unsigned place) noexcept { bits_ &= ~(std::uint64_t{1} << place); }
+
+        /// How far it is from `place` to the first one at or after it, going round; `slots` if
+        /// there is none.
+        unsigned distance_from(unsigned place) const noexcept {
+            return static_cast<unsigned>(
+                std::countr_zero(std::rotr(bits_, static_cast<int>(place))));
+        }
+
+    private:
+        std::uint64_t bits_ = 0;
+        static_assert(slots == 64);
     };
 
     struct position {
-        slot* where;
-        unit start;  // the first unit that the slot stands for
-        unsigned level;
+        slot* where = nullptr;  // null: there is none
+        unit start = ~unit{0};  // the first unit that the slot stands for
+        unsigned level = 0;
     };
 
     static unit unit_of(ticks time) noexcept { return static_cast<unit>(time) >> unit_bits; }
-
-    void place(timer_node& node) noexcept {
-        unit at = unit_of(node.deadline);
-        if (at < base_) at = base_;
-        const unit difference = at ^ base_;
-        const auto level =
-            static_cast<unsigned>(63 - std::countl_zero(difference | 1)) / digit_bits;
-        const auto digit = static_cast<unsigned>(at >> (level * digit_bits)) % width;
-        slot& to = slots_[level][digit];
-        if (!to.head || node.deadline < to.least) to.least = node.deadline;
-        node.link_to(to.head);
-        used_slots_[level] |= std::uint64_t{1} << digit;
-        used_levels_ |= 1u << level;
+    static unit index_of(unit at, unsigned level) noexcept { return at >> (level * digit_bits); }
+    static unit start_of(unit index, unsigned level) noexcept {
+        return index << (level * digit_bits);
     }
 
-    /// The first slot in time that is in use; null when there is none. A node that is disarmed
-    /// leaves its slot marked, which spares it finding the slot; marks of empty slots end here.
-    position find_first() noexcept {
-        while (used_levels_) {
-            const auto level = static_cast<unsigned>(std::countr_zero(used_levels_));
-            std::uint64_t& used = used_slots_[level];
-            while (used) {
-                const auto digit = static_cast<unsigned>(std::countr_zero(used));
-                slot& found = slots_[level][digit];
-                if (found.head) {
-                    const unsigned shift = level * digit_bits;
-                    const unit above = (base_ >> shift) & ~unit{width - 1};
-                    return {&found, (above | digit) << shift, level};
-                }
-                used &= used - 1;
-            }
-            used_levels_ &= used_levels_ - 1;
+    /// A slot, into which `node` is about to go.
+    timer_list& slot_for(const timer_node& node, unit index, unsigned level) noexcept {
+        const auto place = static_cast<unsigned>(index % slots);
+        slot& to = slots_[level][place];
+        if (!used_[level].has(place) || to.nodes.empty()) {
+            used_[level].add(place);
+            used_levels_ |= 1u << level;
+            to.nodes.clear();
+            to.least = endless;
+            to.placed = 0;
         }
-        return {nullptr, 0, 0};
+        if (node.deadline < to.least) to.least = node.deadline;
+        if (++to.placed == few && level > 0) [[unlikely]]
+            note_crowd(index, level);
+        return to.nodes;
     }
 
-    /// Moves the due nodes of the first slot to `due`, or down a level. False: nothing more is due;
-    /// the wheel's time is `now` then, and the bound is known again.
-    bool collect(ticks now, timer_node*& due) noexcept {
+    /// Somebody is to ask when the slot is next.
+    void note_crowd(unit index, unsigned level) noexcept {
+        crowded_[level].add(static_cast<unsigned>(index % slots));
+        crowded_levels_ |= 1u << level;
+        const ticks next = time_before(index, level);
+        if (next < bound_) bound_ = next;
+    }
+
+    /// When the slot before this one begins.
+    static ticks time_before(unit index, unsigned level) noexcept {
+        return static_cast<ticks>(start_of(index - 1, level) << unit_bits);
+    }
+
+    static unsigned lowest(unsigned set_of_levels) noexcept {
+        return static_cast<unsigned>(std::countr_zero(set_of_levels));
+    }
+
+    /// The first slot in use of a level. A node that is disarmed leaves its slot marked, which
+    /// spares it finding the slot; marks of empty slots end here.
+    position first_of(unsigned level) noexcept {
+        const unit current = index_of(base_, level);
+        for (;;) {
+            const unsigned distance =
+                used_[level].distance_from(static_cast<unsigned>(current % slots));
+            if (distance == slots) break;
+            const unit index = current + distance;
+            const auto place = static_cast<unsigned>(index % slots);
+            slot& found = slots_[level][place];
+            if (!found.nodes.empty()) return {&found, start_of(index, level), level};
+            used_[level].remove(place);
+        }
+        used_levels_ &= ~(1u << level);
+        return {};
+    }
+
+    /// The first slot in use of the levels above the lowest, of those that begin together the
+    /// highest. None of their nodes has its deadline before `least`.
+    position first_above(ticks& least) noexcept {
+        position first;
+        least = endless;
+        for (unsigned left = used_levels_ & ~1u; left; left &= left - 1) {
+            const position here = first_of(lowest(left));
+            if (!here.where) continue;
+            if (here.start <= first.start) first = here;
+            if (here.where->least < least) least = here.where->least;
+        }
+        return first;
+    }
+
+    /// Sets the wheel's time, moves what is due to `due`, and knows the bound.
+    void collect(ticks now, timer_list& due) noexcept {
         const unit target = unit_of(now);
-        const position first = find_first();
-        if (!first.where || first.start > target) {
-            // No slot in use is passed, so every node keeps its level and slot.
-            if (target > base_) base_ = target;
-            bound_ = first.where ? first.where->least : endless;
-            return false;
-        }
-        if (first.start > base_) base_ = first.start;
-        timer_node* node = first.where->head;
-        first.where->head = nullptr;
-        timer_node* later = nullptr;
-        while (node) {
-            timer_node* const next = node->next;
-            node->link = nullptr;
-            if (node->deadline <= now) {
-                node->next = due;  // a plain list until it is sorted
-                due = node;
+        ticks least_above;
+        position above = first_above(least_above);
+        position lowest;
+        for (;;) {
+            lowest = first_of(0);
+            const bool down = above.start <= lowest.start;  // what is in it may come first
+            const unit start = down ? above.start : lowest.start;
+            if (start > target) break;
+            if (start > base_) base_ = start;
+            if (down) {
+                move_down(*above.where, above.level, ~std::uint64_t{0});
+                above = first_above(least_above);
             } else {
-                node->next = later;
-                later = node;
+                take_due(*lowest.where, now, due);
+                if (!lowest.where->nodes.empty()) break;  // the rest of the current unit
             }
-            node = next;
         }
-        while (later) {
-            timer_node* const next = later->next;
-            place(*later);
-            later = next;
-        }
-        if (first.level == 0 && first.where->head) {  // the rest of the current unit
-            bound_ = first.where->least;
-            return false;
-        }
-        return true;
+        // No slot in use is passed, so every node keeps its place.
+        if (target > base_) base_ = target;
+        bound_ = lowest.where ? lowest.where->least : endless;
+        if (least_above < bound_) bound_ = least_above;
     }
 
-    /// Merge sort of a list linked by `next` alone; the result is linked both ways.
-    static timer_node* sorted(timer_node* list) noexcept {
-        timer_node* runs[64];  // the first `used` are empty or, runs[i], 2^i nodes long
+    static void take_due(slot& from, ticks now, timer_list& due) noexcept {
+        from.least = endless;
+        from.nodes.for_each([&](timer_node& node) {
+            if (node.deadline > now) {
+                if (node.deadline < from.least) from.least = node.deadline;
+                return;
+            }
+            node.disarm();
+            due.push_newest(node);
+        });
+    }
+
+    /// Moves nodes to the level below, where those with the same deadline are newer ones: a node
+    /// that is armed later never stands higher.
+    void move_down(slot& from, unsigned level, std::uint64_t most) noexcept {
+        for (; most > 0 && !from.nodes.empty(); --most) {
+            timer_node& node = from.nodes.newest();
+            node.disarm();
+            const unit index = index_of(unit_of(node.deadline), level - 1);
+            slot_for(node, index, level - 1).push_oldest(node);
+        }
+    }
+
+    /// Where the slot that is next is crowded, some of its nodes move down now: they fit into the
+    /// level below. Notes when to go on with that.
+    CURFEW_COLD void prepare(ticks now, ticks steps) noexcept {
+        const auto most = few * static_cast<std::uint64_t>(steps < most_steps ? steps : most_steps);
+        ticks again = endless;
+        for (unsigned level = levels - 1; level > 0; --level) {
+            const unit next = index_of(base_, level) + 1;
+            for (;;) {
+                const unsigned distance =
+                    crowded_[level].distance_from(static_cast<unsigned>(next % slots));
+                if (distance == slots) {
+                    crowded_levels_ &= ~(1u << level);
+                    break;
+                }
+                const unit index = next + distance;
+                const auto place = static_cast<unsigned>(index % slots);
+                slot& crowded = slots_[level][place];
+                if (distance == 0) move_down(crowded, level, most);
+                if (crowded.nodes.empty()) {
+                    crowded_[level].remove(place);
+                    continue;
+                }
+                const ticks when = distance == 0 ? now + pause : time_before(index, level);
+                if (when < again) again = when;
+                break;
+            }
+        }
+        first_above(bound_);
+        if (const slot* const lowest = first_of(0).where)
+            if (lowest->least < bound_) bound_ = lowest->least;
+        if (again < bound_) bound_ = again;
+    }
+
+    /// Merge sort by deadline; those with the same one keep their order.
+    static void sort(timer_list& due) noexcept {
+        if (due.empty() || &due.oldest() == &due.newest()) return;
+        timer_link* runs[64];  // the first `used` are empty or, runs[i], 2^i nodes long
         int used = 0;
-        while (list) {
-            timer_node* run = list;
+        *due.link = nullptr;  // a plain list, linked by `next` alone, until it is sorted
+        for (timer_link* list = due.next; list;) {
+            timer_link* run = list;
             list = list->next;
             run->next = nullptr;
             int i = 0;
@@ -228,18 +393,22 @@ private:
             if (i == used) ++used;
             runs[i] = run;
         }
-        timer_node* all = nullptr;
+        timer_link* all = nullptr;
         for (int i = 0; i < used; ++i) all = merged(runs[i], all);
-        for (timer_node* node = all; node && node->next; node = node->next)
-            node->next->link = &node->next;
-        return all;
+        due.clear();
+        while (all) {
+            timer_node& node = node_of(*all);
+            all = all->next;
+            due.push_newest(node);
+        }
     }
 
-    static timer_node* merged(timer_node* a, timer_node* b) noexcept {
-        timer_node* head = nullptr;
-        timer_node** end = &head;
+    /// Those of `a` first where deadlines are the same.
+    static timer_link* merged(timer_link* a, timer_link* b) noexcept {
+        timer_link* head = nullptr;
+        timer_link** end = &head;
         while (a && b) {
-            timer_node*& less = b->deadline < a->deadline ? b : a;
+            timer_link*& less = node_of(*b).deadline < node_of(*a).deadline ? b : a;
             *end = less;
             end = &less->next;
             less = less->next;
@@ -251,8 +420,10 @@ private:
     unit base_;
     ticks bound_ = endless;
     unsigned used_levels_ = 0;
-    std::uint64_t used_slots_[levels] = {};
-    slot slots_[levels][width];
+    unsigned crowded_levels_ = 0;
+    slot_set used_[levels];
+    slot_set crowded_[levels];   // in which many have been placed, but for the lowest level
+    slot slots_[levels][slots];  // nothing in it means anything unless it is used
 };
 
 /// A clock that the program moves, and what is armed on it.
