@@ -308,17 +308,16 @@ def report_survey(report, peers, arguments):
                  header, counts)
 
 
-def report_family(report, title, programs, figure, form, arguments, variants, repetitions=3):
-    """One figure of the programs of a family, under several `variants` of its options."""
-    rows = []
-    table = {}
-    for label, options in variants.items():
-        table[label] = measure.measure_alone(programs, 1 if arguments.quick else repetitions,
-                                             **options)
-    for peer in programs:
-        rows.append((peer.label, *(format(table[label][peer][figure], form) for label in variants)))
-    report.table(title, ("", *variants), rows)
-    return {peer.label: {label: table[label][peer] for label in variants} for peer in programs}
+def report_family(report, programs, tables, arguments, variants, repetitions=3):
+    """The programs of a family, under several `variants` of their options: for each of `tables`,
+    which are title, figure and form, one figure."""
+    measured = {label: measure.measure_alone(programs, 1 if arguments.quick else repetitions,
+                                             **options) for label, options in variants.items()}
+    for title, figure, form in tables:
+        report.table(title, ("", *variants), [
+            (peer.label, *(format(measured[label][peer][figure], form) for label in variants))
+            for peer in programs])
+    return measured
 
 
 def report_others(report, peers, arguments):
@@ -338,31 +337,31 @@ def report_others(report, peers, arguments):
         return found
 
     count = 2000 if quick else 10_000
-    report_family(report, "Connections accepted per second, so many at a time", family("accept"),
-                  "per_second", ".0f", arguments,
-                  {str(at): {"connections": count, "at_once": at} for at in (1, 64)})
-    report_family(report, "Datagrams of 64 bytes per second, so many on their way", family(
-        "udp", [Peer("curfew, limit cancel", peers.at("udp_curfew"), "--limit", "cancel")]),
-        "per_second", ".0f", arguments,
-        {str(at): {"packets": 10 * count, "in_flight": at} for at in (1, 64)})
-    idle = report_family(report, "User memory of a connection that waits in a limited read, bytes",
-                         family("idle"), "bytes_per_connection", ".0f", arguments,
-                         {f"{count:,} connections": {"connections": count}}, 1)
+    report_family(report, family("accept"),
+                  [("Connections accepted per second, so many at a time", "per_second", ".0f")],
+                  arguments, {str(at): {"connections": count, "at_once": at} for at in (1, 64)})
+    limited = [Peer("curfew, limit cancel", peers.at("udp_curfew"), "--limit", "cancel")]
+    report_family(report, family("udp", limited),
+                  [("Datagrams of 64 bytes per second, so many on their way", "per_second", ".0f")],
+                  arguments, {str(at): {"packets": 10 * count, "in_flight": at} for at in (1, 64)})
+    idle = family("idle")
+    memory = report_family(report, idle,
+                           [("User memory of a connection that waits in a limited read, bytes",
+                             "bytes_per_connection", ".0f")],
+                           arguments, {f"{count:,} connections": {"connections": count}}, 1)
     limited = [Peer("curfew, limit cancel", peers.at("frame_curfew"), "--limit", "cancel")]
-    frame = family("frame", limited)
-    variant = {"1,000 connections": {"frames": 4000 if quick else 20_000}}
-    report_family(report, "A frame: ns of a look when nothing has come", frame, "idle_ns", ".0f",
-                  arguments, variant)
-    report_family(report, "A frame: us until 1,000 of 1,000 ready connections have read", frame,
-                  "ready_us", ".0f", arguments, variant)
+    report_family(report, family("frame", limited),
+                  [("A frame: ns of a look when nothing has come", "idle_ns", ".0f"),
+                   ("A frame: us until 1,000 of 1,000 ready connections have read", "ready_us", ".0f")],
+                  arguments, {"1,000 connections": {"frames": 4000 if quick else 20_000}})
     late = [Peer(f"curfew on {reactor}", peers.at("late_curfew"), "--reactor", reactor)
             for reactor in ("epoll", "poll", *(["io_uring"] if peers.io_uring else []))]
     table = measure.measure_alone(late, 1)
     report.table("How late limits fire, us", ("", "median", "99 %", "most"),
                  [(peer.label, f"{got['p50_us']:.0f}", f"{got['p99_us']:.0f}",
                    f"{got['max_us']:.0f}") for peer, got in table.items()])
-    memory = next(iter(idle["curfew"].values()))["bytes_per_connection"]
-    return memory, table[late[0]]["p99_us"]
+    of_curfew = next(iter(memory.values()))[idle[1]]
+    return of_curfew["bytes_per_connection"], table[late[0]]["p99_us"]
 
 
 def report_build(report, arguments):
@@ -499,7 +498,7 @@ def compare(arguments):
             series.setdefault(label, {})[count] = ns
     plot_limits(series, arguments.build / "limits.svg")
     plot_bars("A 64-byte echo, one connection, epoll", "user-space instructions a round trip",
-              {peer.label: counts[peer][0] for peer in peers.on_epoll(arguments.quick)},
+              {peer.label: counts[peer].instructions for peer in peers.on_epoll(arguments.quick)},
               arguments.build / "instructions.svg")
     plot_bars("A 64-byte echo over 64 connections", "round trips, plain epoll loop = 1",
               {"plain epoll": 1.0, **{label: ratio for (label, connections), ratio in ratios.items()

@@ -147,8 +147,9 @@ public:
         due.clear();
         const ticks asked_for = bound_;
         collect(now, due);
-        if (crowded_levels_) [[unlikely]]
+        if (prepare_at_ <= now) [[unlikely]]
             prepare(now, (now - asked_for) / pause + 1);
+        if (prepare_at_ < bound_) bound_ = prepare_at_;
         sort(due);
         // Nodes disarmed by an `expired` leave this list like any other.
         while (!due.empty()) {
@@ -247,8 +248,8 @@ private:
     /// Somebody is to ask when the slot is next.
     void note_crowd(unit index, unsigned level) noexcept {
         crowded_[level].add(static_cast<unsigned>(index % slots));
-        crowded_levels_ |= 1u << level;
         const ticks next = time_before(index, level);
+        if (next < prepare_at_) prepare_at_ = next;
         if (next < bound_) bound_ = next;
     }
 
@@ -343,7 +344,7 @@ private:
     }
 
     /// Where the slot that is next is crowded, some of its nodes move down now: they fit into the
-    /// level below. Notes when to go on with that.
+    /// level below.
     CURFEW_COLD void prepare(ticks now, ticks steps) noexcept {
         const auto most = few * static_cast<std::uint64_t>(steps < most_steps ? steps : most_steps);
         ticks again = endless;
@@ -352,10 +353,7 @@ private:
             for (;;) {
                 const unsigned distance =
                     crowded_[level].distance_from(static_cast<unsigned>(next % slots));
-                if (distance == slots) {
-                    crowded_levels_ &= ~(1u << level);
-                    break;
-                }
+                if (distance == slots) break;
                 const unit index = next + distance;
                 const auto place = static_cast<unsigned>(index % slots);
                 slot& crowded = slots_[level][place];
@@ -369,10 +367,10 @@ private:
                 break;
             }
         }
+        prepare_at_ = again;  // whatever has become crowded meanwhile has been looked at
         first_above(bound_);
         if (const slot* const lowest = first_of(0).where)
             if (lowest->least < bound_) bound_ = lowest->least;
-        if (again < bound_) bound_ = again;
     }
 
     /// Merge sort by deadline; those with the same one keep their order.
@@ -419,8 +417,8 @@ private:
 
     unit base_;
     ticks bound_ = endless;
+    ticks prepare_at_ = endless;  // when the first crowded slot is the next of its level
     unsigned used_levels_ = 0;
-    unsigned crowded_levels_ = 0;
     slot_set used_[levels];
     slot_set crowded_[levels];   // in which many have been placed, but for the lowest level
     slot slots_[levels][slots];  // nothing in it means anything unless it is used
