@@ -85,8 +85,8 @@ private:
 
 /// Runs batches of reads with a limit and without, in turn, and prints what a read takes, in
 /// nanoseconds: the medians of both, and of their differences the quartiles. `run(limited, rounds)`
-/// does that many reads of each reader. `--what plain` or `limited` runs a single batch of one
-/// kind, for an instruction count.
+/// does that many reads of each reader. `--what plain` or `limited` runs two batches of one
+/// kind, of which callgrind counts the second.
 template <class Run>
 void compare(const arguments& given, Run run) {
     const setting how(given, true);

@@ -163,7 +163,7 @@ public:
     ticks earliest() noexcept {
         ticks least = endless;
         for (unsigned left = used_levels_; left; left &= left - 1)
-            if (slot* const first = first_of(lowest(left)).where)
+            if (slot* const first = first_of(lowest_of(left)).where)
                 first->nodes.for_each([&](const timer_node& node) {
                     if (node.deadline < least) least = node.deadline;
                 });
@@ -258,7 +258,7 @@ private:
         return static_cast<ticks>(start_of(index - 1, level) << unit_bits);
     }
 
-    static unsigned lowest(unsigned set_of_levels) noexcept {
+    static unsigned lowest_of(unsigned set_of_levels) noexcept {
         return static_cast<unsigned>(std::countr_zero(set_of_levels));
     }
 
@@ -286,7 +286,7 @@ private:
         position first;
         least = endless;
         for (unsigned left = used_levels_ & ~1u; left; left &= left - 1) {
-            const position here = first_of(lowest(left));
+            const position here = first_of(lowest_of(left));
             if (!here.where) continue;
             if (here.start <= first.start) first = here;
             if (here.where->least < least) least = here.where->least;
