@@ -192,7 +192,7 @@ def report_limits(report, peers, arguments):
                 got = figures(run(peer.command(
                     case=case, on=on, outstanding=count,
                     rounds=2000 if slow or on == "sockets" else 20_000,
-                    batches=5 if quick or slow else 5 if on == "sockets" else 15)))
+                    batches=5 if quick or slow or on == "sockets" else 15)))
                 result[peer.label, case, on, count] = got["limit_ns"]
                 figures_of.append(got)
             rows.append((case, peer.label, *(f"{each['limit_ns']:.1f}" for each in figures_of),

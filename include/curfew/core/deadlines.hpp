@@ -107,7 +107,7 @@ private:
 
     struct generation {
         timer_link* first = nullptr;
-        ticks birth = settled;       // or the last reading of the clock that has been here
+        ticks birth = settled;       // when it was dated; or that it has been settled since
         generation* next = nullptr;  // in the ring
     };
 

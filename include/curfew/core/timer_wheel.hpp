@@ -224,13 +224,14 @@ private:
 
     static unit unit_of(ticks time) noexcept { return static_cast<unit>(time) >> unit_bits; }
     static unit index_of(unit at, unsigned level) noexcept { return at >> (level * digit_bits); }
+    static unsigned place_of(unit index) noexcept { return static_cast<unsigned>(index % slots); }
     static unit start_of(unit index, unsigned level) noexcept {
         return index << (level * digit_bits);
     }
 
     /// A slot, into which `node` is about to go.
     timer_list& slot_for(const timer_node& node, unit index, unsigned level) noexcept {
-        const auto place = static_cast<unsigned>(index % slots);
+        const unsigned place = place_of(index);
         slot& to = slots_[level][place];
         if (!used_[level].has(place) || to.nodes.empty()) {
             used_[level].add(place);
@@ -247,7 +248,7 @@ private:
 
     /// Somebody is to ask when the slot is next.
     void note_crowd(unit index, unsigned level) noexcept {
-        crowded_[level].add(static_cast<unsigned>(index % slots));
+        crowded_[level].add(place_of(index));
         const ticks next = time_before(index, level);
         if (next < prepare_at_) prepare_at_ = next;
         if (next < bound_) bound_ = next;
@@ -267,11 +268,10 @@ private:
     position first_of(unsigned level) noexcept {
         const unit current = index_of(base_, level);
         for (;;) {
-            const unsigned distance =
-                used_[level].distance_from(static_cast<unsigned>(current % slots));
+            const unsigned distance = used_[level].distance_from(place_of(current));
             if (distance == slots) break;
             const unit index = current + distance;
-            const auto place = static_cast<unsigned>(index % slots);
+            const unsigned place = place_of(index);
             slot& found = slots_[level][place];
             if (!found.nodes.empty()) return {&found, start_of(index, level), level};
             used_[level].remove(place);
@@ -351,11 +351,10 @@ private:
         for (unsigned level = levels - 1; level > 0; --level) {
             const unit next = index_of(base_, level) + 1;
             for (;;) {
-                const unsigned distance =
-                    crowded_[level].distance_from(static_cast<unsigned>(next % slots));
+                const unsigned distance = crowded_[level].distance_from(place_of(next));
                 if (distance == slots) break;
                 const unit index = next + distance;
-                const auto place = static_cast<unsigned>(index % slots);
+                const unsigned place = place_of(index);
                 slot& crowded = slots_[level][place];
                 if (distance == 0) move_down(crowded, level, most);
                 if (crowded.nodes.empty()) {
