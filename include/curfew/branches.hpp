@@ -4,13 +4,13 @@
 #include <coroutine>
 #include <cstddef>
 #include <iterator>
-#include <memory>
 #include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "awaitable.hpp"
+#include "core/std_memory.hpp"
 #include "loop.hpp"
 #include "result.hpp"
 #include "task.hpp"

@@ -6,12 +6,12 @@
 #if defined(__cpp_lib_jthread)  // some standard libraries have no stop_token yet
 
 #include <atomic>
-#include <chrono>
 #include <coroutine>
 #include <optional>
 #include <stop_token>
 #include <utility>
 
+#include "core/std_chrono.hpp"
 #include "timeout.hpp"
 
 namespace curfew {

@@ -3,11 +3,11 @@
 
 #include <coroutine>
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <type_traits>
 #include <utility>
 
+#include "core/std_memory.hpp"
 #include "core/wait_list.hpp"
 #include "result.hpp"
 

@@ -1,9 +1,9 @@
 // game_clock: the time of a game, which can be paused, slowed, and moved a step at a time.
 #pragma once
 
-#include <chrono>
 #include <optional>
 
+#include "core/std_chrono.hpp"
 #include "sleep.hpp"
 #include "timeout.hpp"
 

@@ -1,13 +1,13 @@
 // io_context: the loop as its user sees it.
 #pragma once
 
-#include <chrono>
-#include <memory>
 #include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "core/std_chrono.hpp"
+#include "core/std_memory.hpp"
 #include "core/time.hpp"
 #include "frame_resource.hpp"
 #include "join_handle.hpp"

@@ -2,11 +2,9 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <coroutine>
 #include <cstdint>
 #include <exception>
-#include <memory>
 #include <utility>
 
 #include "core/deadlines.hpp"
@@ -15,6 +13,8 @@
 #include "core/inbox.hpp"
 #include "core/ready_queue.hpp"
 #include "core/socket_list.hpp"
+#include "core/std_chrono.hpp"
+#include "core/std_memory.hpp"
 #include "core/trampoline.hpp"
 #include "core/turn_clock.hpp"
 #include "frame_resource.hpp"

@@ -1,9 +1,9 @@
 // Sleeping, and giving way.
 #pragma once
 
-#include <chrono>
 #include <coroutine>
 
+#include "core/std_chrono.hpp"
 #include "core/time.hpp"
 #include "io_context.hpp"
 #include "loop.hpp"

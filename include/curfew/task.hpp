@@ -4,7 +4,6 @@
 #include <concepts>
 #include <coroutine>
 #include <exception>
-#include <memory>
 #include <type_traits>
 #include <utility>
 
@@ -13,6 +12,7 @@
 #include "core/fiber.hpp"
 #include "core/frame_memory.hpp"
 #include "core/of_this_thread.hpp"
+#include "core/std_memory.hpp"
 #include "core/trampoline.hpp"
 
 namespace curfew {

@@ -4,11 +4,11 @@
 #include <coroutine>
 #include <cstddef>
 #include <exception>
-#include <memory>
 #include <system_error>
 #include <type_traits>
 #include <utility>
 
+#include "core/std_memory.hpp"
 #include "io_context.hpp"
 #include "join_handle.hpp"
 #include "loop.hpp"

@@ -1,7 +1,6 @@
 // What the tasks of a context are doing: io_context::tasks and io_context::dump.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -15,6 +14,7 @@
 #include <vector>
 
 #include "branches.hpp"
+#include "core/std_chrono.hpp"
 #include "io_context.hpp"
 #include "ip/endpoint.hpp"
 #include "timeout.hpp"

@@ -3,11 +3,11 @@
 
 #include <atomic>
 #include <coroutine>
-#include <memory>
 #include <system_error>
 #include <type_traits>
 #include <utility>
 
+#include "core/std_memory.hpp"
 #include "error.hpp"
 #include "loop.hpp"
 #include "result.hpp"

@@ -1,7 +1,6 @@
 // with_timeout and with_deadline: a limit on anything that can be awaited.
 #pragma once
 
-#include <chrono>
 #include <coroutine>
 #include <optional>
 #include <type_traits>
@@ -9,6 +8,7 @@
 
 #include "awaitable.hpp"
 #include "core/fiber.hpp"
+#include "core/std_chrono.hpp"
 #include "core/time.hpp"
 
 namespace curfew {

@@ -1,13 +1,13 @@
 // The clock of limits and sleeps, and durations that never overflow.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <limits>
 #include <ratio>
 #include <type_traits>
 
 #include "../platform/platform.hpp"
+#include "std_chrono.hpp"
 
 namespace curfew {
 

@@ -18,7 +18,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <limits>
 #include <system_error>
@@ -37,6 +36,7 @@
 #endif
 
 #include "../config.hpp"
+#include "../core/std_chrono.hpp"
 #include "types.hpp"
 
 namespace curfew::platform {

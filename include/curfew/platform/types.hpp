@@ -1,9 +1,10 @@
 // The plain records in which the library and a platform header speak to each other.
 #pragma once
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
+
+#include "../core/std_chrono.hpp"
 
 namespace curfew::platform {
 

@@ -37,7 +37,6 @@
 #endif
 
 #include <algorithm>
-#include <chrono>
 #include <climits>
 #include <cstddef>
 #include <cstring>
@@ -62,6 +61,7 @@
 #endif
 
 #include "../config.hpp"
+#include "../core/std_chrono.hpp"
 #include "types.hpp"
 
 // <netioapi.h> would bring in much more. (ULONG WINAPI if_nametoindex(PCSTR), iphlpapi.)

@@ -8,8 +8,9 @@
 #if defined(CURFEW_HAS_IOCP)
 
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
+
+#include "../core/std_chrono.hpp"
 
 namespace curfew::detail {
 

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <array>
-#include <memory>
 #include <optional>
 #include <string_view>
 
+#include "../core/std_memory.hpp"
 #include "../result.hpp"
 #include "reactor.hpp"
 

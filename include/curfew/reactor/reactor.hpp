@@ -1,10 +1,10 @@
 // The interface between the loop and the operating system. Programs may plug in their own.
 #pragma once
 
-#include <chrono>
 #include <string_view>
 
 #include "../core/operation.hpp"
+#include "../core/std_chrono.hpp"
 
 namespace curfew {
 

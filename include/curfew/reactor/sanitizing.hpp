@@ -24,9 +24,9 @@
 // would never see it.
 #pragma once
 
-#include <chrono>
 
 #include "../core/plain_array.hpp"
+#include "../core/std_chrono.hpp"
 #include "readiness.hpp"
 #include "wait_failure.hpp"
 

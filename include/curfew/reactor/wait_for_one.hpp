@@ -1,9 +1,9 @@
 // A wait for a single socket, by whichever call the platform has.
 #pragma once
 
-#include <chrono>
 
 #include "../core/operation.hpp"
+#include "../core/std_chrono.hpp"
 
 #if !defined(CURFEW_HAS_POLL) && !defined(CURFEW_HAS_SELECT)
 #error "curfew: the platform header defines neither CURFEW_HAS_POLL nor CURFEW_HAS_SELECT"
