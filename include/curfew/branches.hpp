@@ -3,7 +3,6 @@
 
 #include <coroutine>
 #include <cstddef>
-#include <iterator>
 #include <tuple>
 #include <type_traits>
 #include <utility>

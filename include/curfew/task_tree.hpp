@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <iterator>
 #include <optional>
 #include <span>
 #include <string>
@@ -81,7 +80,12 @@ public:
         now_ = loop_.now();
     }
 
-    std::vector<Task> all() const { return within(loop_.outside().root); }
+    std::vector<Task> all() const {
+        std::vector<Task> found;
+        find_within(loop_.outside().root, found);
+        turn_round(found);
+        return found;
+    }
 
 private:
     /// What has been found out about an object: that a fiber is ready, or of a bare operation that
@@ -120,13 +124,16 @@ private:
         return std::span(notes_).subspan(from, to - from);
     }
 
-    /// The fibers in the nurseries of a scope, as they were added.
-    std::vector<Task> within(const cancel_scope& scope) const {
-        std::vector<Task> found;  // the newest first
+    /// Appends the fibers in the nurseries of a scope, the newest first.
+    void find_within(const cancel_scope& scope, std::vector<Task>& found) const {
         for (const nursery* each = scope.nurseries; each; each = each->next)
             for (const fiber* child = each->first; child; child = child->next)
                 if (child->ended) found.push_back(look_at(*child));
-        return {std::make_move_iterator(found.rbegin()), std::make_move_iterator(found.rend())};
+    }
+
+    static void turn_round(std::vector<Task>& found) noexcept {
+        for (std::size_t i = 0; i < found.size() / 2; ++i)
+            std::swap(found[i], found[found.size() - 1 - i]);
     }
 
     Task look_at(const fiber& self) const {
@@ -141,11 +148,10 @@ private:
         for (const cancel_scope* scope = self.scope;; scope = scope->parent) {
             if (scope->limit && reached && scope->limit->armed()) add(*scope->limit, info);
             if (scope->shield) reached = false;
-            std::vector<Task> inner = within(*scope);
-            info.children.insert(info.children.begin(), std::make_move_iterator(inner.begin()),
-                                 std::make_move_iterator(inner.end()));
+            find_within(*scope, info.children);
             if (scope == &self.root) break;
         }
+        turn_round(info.children);
         if (self.waiting) add_stack(self.innermost, info);
         return info;
     }

@@ -8,7 +8,6 @@
 #pragma once
 
 #include <cstddef>
-#include <iterator>
 #include <utility>
 
 #include "timer_wheel.hpp"
@@ -19,7 +18,7 @@ class deadlines {
 public:
     explicit deadlines(ticks now) noexcept : wheel_(now) {
         for (generation& each : young_)
-            each.next = &each == std::end(young_) - 1 ? young_ : &each + 1;
+            each.next = &each == young_ + generations - 1 ? young_ : &each + 1;
     }
     deadlines(const deadlines&) = delete;
     deadlines& operator=(const deadlines&) = delete;
