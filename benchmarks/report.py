@@ -75,8 +75,8 @@ def plot_limits(series, file):
         values = [max(points[count], 0.5) for count in counts]  # a log scale has no zero
         axes.plot(counts, values, marker="o", markersize=4, color=colour(label),
                   linestyle="--" if "as_tuple" in label else "-")
-        axes.annotate(f" {label}", (counts[-1], values[-1]), color=colour(label), va="center",
-                      annotation_clip=False)
+        axes.annotate(label, (counts[-1], values[-1]), xytext=(6, 0), textcoords="offset points",
+                      color=colour(label), va="center", annotation_clip=False)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(0.8, 2e6)
