@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "awaitable.hpp"
-#include "core/std_memory.hpp"
 #include "loop.hpp"
+#include "platform/std_memory.hpp"
 #include "result.hpp"
 #include "task.hpp"
 

@@ -11,7 +11,7 @@
 #include <stop_token>
 #include <utility>
 
-#include "core/std_chrono.hpp"
+#include "platform/std_chrono.hpp"
 #include "timeout.hpp"
 
 namespace curfew {

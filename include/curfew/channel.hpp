@@ -7,8 +7,8 @@
 #include <type_traits>
 #include <utility>
 
-#include "core/std_memory.hpp"
 #include "core/wait_list.hpp"
+#include "platform/std_memory.hpp"
 #include "result.hpp"
 
 namespace curfew {

@@ -3,7 +3,7 @@
 
 #include <optional>
 
-#include "core/std_chrono.hpp"
+#include "platform/std_chrono.hpp"
 #include "sleep.hpp"
 #include "timeout.hpp"
 

@@ -6,12 +6,12 @@
 #include <utility>
 #include <vector>
 
-#include "core/std_chrono.hpp"
-#include "core/std_memory.hpp"
 #include "core/time.hpp"
 #include "frame_resource.hpp"
 #include "join_handle.hpp"
 #include "loop.hpp"
+#include "platform/std_chrono.hpp"
+#include "platform/std_memory.hpp"
 #include "reactor/make_reactor.hpp"
 #include "result.hpp"
 #include "task.hpp"

@@ -3,10 +3,10 @@
 
 #include <coroutine>
 
-#include "core/std_chrono.hpp"
 #include "core/time.hpp"
 #include "io_context.hpp"
 #include "loop.hpp"
+#include "platform/std_chrono.hpp"
 #include "result.hpp"
 
 namespace curfew {

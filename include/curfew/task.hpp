@@ -12,8 +12,8 @@
 #include "core/fiber.hpp"
 #include "core/frame_memory.hpp"
 #include "core/of_this_thread.hpp"
-#include "core/std_memory.hpp"
 #include "core/trampoline.hpp"
+#include "platform/std_memory.hpp"
 
 namespace curfew {
 

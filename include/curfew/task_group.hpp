@@ -8,10 +8,10 @@
 #include <type_traits>
 #include <utility>
 
-#include "core/std_memory.hpp"
 #include "io_context.hpp"
 #include "join_handle.hpp"
 #include "loop.hpp"
+#include "platform/std_memory.hpp"
 #include "result.hpp"
 #include "task.hpp"
 

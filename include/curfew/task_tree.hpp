@@ -13,9 +13,9 @@
 #include <vector>
 
 #include "branches.hpp"
-#include "core/std_chrono.hpp"
 #include "io_context.hpp"
 #include "ip/endpoint.hpp"
+#include "platform/std_chrono.hpp"
 #include "timeout.hpp"
 
 namespace curfew {

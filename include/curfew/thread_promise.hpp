@@ -7,9 +7,9 @@
 #include <type_traits>
 #include <utility>
 
-#include "core/std_memory.hpp"
 #include "error.hpp"
 #include "loop.hpp"
+#include "platform/std_memory.hpp"
 #include "result.hpp"
 #include "task.hpp"
 

@@ -8,8 +8,8 @@
 
 #include "awaitable.hpp"
 #include "core/fiber.hpp"
-#include "core/std_chrono.hpp"
 #include "core/time.hpp"
+#include "platform/std_chrono.hpp"
 
 namespace curfew {
 

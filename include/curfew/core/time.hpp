@@ -7,7 +7,7 @@
 #include <type_traits>
 
 #include "../platform/platform.hpp"
-#include "std_chrono.hpp"
+#include "../platform/std_chrono.hpp"
 
 namespace curfew {
 

@@ -36,7 +36,7 @@
 #endif
 
 #include "../config.hpp"
-#include "../core/std_chrono.hpp"
+#include "std_chrono.hpp"
 #include "types.hpp"
 
 namespace curfew::platform {

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "../core/std_chrono.hpp"
+#include "std_chrono.hpp"
 
 namespace curfew::platform {
 

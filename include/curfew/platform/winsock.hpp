@@ -61,7 +61,7 @@
 #endif
 
 #include "../config.hpp"
-#include "../core/std_chrono.hpp"
+#include "std_chrono.hpp"
 #include "types.hpp"
 
 // <netioapi.h> would bring in much more. (ULONG WINAPI if_nametoindex(PCSTR), iphlpapi.)

@@ -10,7 +10,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "../core/std_chrono.hpp"
+#include "../platform/std_chrono.hpp"
 
 namespace curfew::detail {
 

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string_view>
 
-#include "../core/std_memory.hpp"
+#include "../platform/std_memory.hpp"
 #include "../result.hpp"
 #include "reactor.hpp"
 

@@ -4,7 +4,7 @@
 #include <string_view>
 
 #include "../core/operation.hpp"
-#include "../core/std_chrono.hpp"
+#include "../platform/std_chrono.hpp"
 
 namespace curfew {
 

@@ -26,7 +26,7 @@
 
 
 #include "../core/plain_array.hpp"
-#include "../core/std_chrono.hpp"
+#include "../platform/std_chrono.hpp"
 #include "readiness.hpp"
 #include "wait_failure.hpp"
 

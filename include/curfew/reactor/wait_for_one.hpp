@@ -3,7 +3,7 @@
 
 
 #include "../core/operation.hpp"
-#include "../core/std_chrono.hpp"
+#include "../platform/std_chrono.hpp"
 
 #if !defined(CURFEW_HAS_POLL) && !defined(CURFEW_HAS_SELECT)
 #error "curfew: the platform header defines neither CURFEW_HAS_POLL nor CURFEW_HAS_SELECT"
