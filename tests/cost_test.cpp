@@ -117,4 +117,12 @@ TEST_CASE("what is kept for a connection that waits is small") {
     CHECK(sizeof(read) <= 32);
     CHECK(sizeof(with_timeout(std::declval<read>(), 1s)) <= 32);
 }
+
+TEST_CASE("what an operation touches of its task is in one line of the cache") {
+    alignas(64) detail::spawned_fiber record;
+    const auto place = [&](const auto& member) {
+        return reinterpret_cast<const char*>(&member) - reinterpret_cast<const char*>(&record);
+    };
+    CHECK(place(record.waiting) / 16 == place(record.in_cancelled) / 16);
+}
 #endif
