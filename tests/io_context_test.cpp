@@ -425,6 +425,22 @@ REACTOR_TEST("poll_for starts nothing after its budget, not even what completes 
     CHECK(steps == 50);
 }
 
+REACTOR_TEST("what poll_for starts with its budget spent does not go on at once") {
+    io_context ctx(kind);
+    event always;
+    always.set();
+    int steps = 0;
+    ctx.spawn([](event& what, int& count) -> task<> {
+        for (; count < 50; ++count) co_await what.wait();
+    }(always, steps));
+    for (int calls = 1; calls <= 20; ++calls) {
+        CHECK(ctx.poll_for(1ns) == 1);
+        CHECK(steps < calls);
+    }
+    ctx.run();
+    CHECK(steps == 50);
+}
+
 REACTOR_TEST("poll_for goes on with what yields until its budget is spent") {
     io_context ctx(kind);
     events log;

@@ -402,7 +402,7 @@ public:
         bool stopped = stopping();
         if (!stopped) {
             total += resume_ready(poll_batch, end);
-            if (total == 0 && owed) total = resume_ready(1, endless);
+            if (total == 0 && owed) total = resume_ready(1, end, true);
             stopped = stopping();
         }
         report_failure();
@@ -563,11 +563,12 @@ private:
         report_failure();
     }
 
-    /// Resumes what is ready: at most `most`, and after a stop or `end` no more.
-    CURFEW_HOT std::size_t resume_ready(std::size_t most, ticks end) {
+    /// Resumes what is ready: at most `most`, and after a stop or `end` no more, except the first
+    /// if it is `owed`.
+    CURFEW_HOT std::size_t resume_ready(std::size_t most, ticks end, bool owed = false) {
         run_state& state = state_;
         std::size_t count = 0;
-        if (end != endless && ticks_now() >= end) return 0;
+        if (end != endless && !owed && ticks_now() >= end) return 0;
         // With a budget what completes at once is counted by the clock too: see share_is_used_up.
         const int share = end == endless ? fair_share : 1;
         if (end != endless) state.end = end;
