@@ -51,7 +51,7 @@ def configure(arguments, tree, *options):
 def build(arguments, *targets):
     """Builds these programs, or all, and returns where they are."""
     tree = arguments.build / "cmake"
-    configure(arguments, tree)
+    configure(arguments, tree, f"-DCURFEW_BENCH_TOKIO={'ON' if arguments.tokio else 'OFF'}")
     run(["cmake", "--build", tree, "--parallel", str(os.cpu_count()),
          *(["--target", *targets] if targets else [])])
     return tree / "benchmarks"
@@ -104,6 +104,9 @@ class Peers:
         self.libuv = Peer("libuv", at("echo_libuv"))
         self.libuv_timer = Peer("libuv, uv_timer", self.libuv.program, "--limit", "timer",
                                 limit_over=self.libuv)
+        self.libevent = Peer("libevent", at("echo_libevent"))
+        self.libevent_timer = Peer("libevent, timeout", self.libevent.program, "--limit", "timer",
+                                   limit_over=self.libevent)
         self.liburing = Peer("plain liburing", at("echo_liburing"))
         self.uring = Peer("curfew on io_uring", curfew, "--reactor", "io_uring")
         self.uring_cancel = Peer("curfew on io_uring, limit cancel", curfew, "--reactor",
@@ -122,9 +125,15 @@ class Peers:
         self.limits_against += [Peer(f"{name}, {'||' if way == 'or' else way}",
                                      programs / "bench_limits_asio", "--limit", way) for way in ways]
 
+    def add_tokio(self):
+        plain = Peer("tokio", self.at("echo_tokio"))
+        self.against += [plain, Peer("tokio, timeout", plain.program, "--limit", "timeout",
+                                     limit_over=plain)]
+        self.limits_against.append(Peer("tokio, timeout", self.at("limits_tokio")))
+
     def on_epoll(self, quick):
         first = [self.plain, self.coroutines, self.curfew, self.cancel, self.close, self.asio,
-                 self.asio_or, self.libuv, self.libuv_timer]
+                 self.asio_or, self.libuv, self.libuv_timer, self.libevent, self.libevent_timer]
         return first + ([] if quick else [self.exact, self.asio_tuple, self.poll]) + self.against
 
     def on_io_uring(self):
@@ -137,7 +146,8 @@ class Peers:
                 Peer("curfew, close", curfew, "--limit", "close"),
                 Peer("Asio, ||", asio, "--limit", "or"),
                 Peer("Asio, || as_tuple", asio, "--limit", "or_tuple"),
-                Peer("libuv, uv_timer", self.at("limits_libuv")), *self.limits_against]
+                Peer("libuv, uv_timer", self.at("limits_libuv")),
+                Peer("libevent, timeout", self.at("limits_libevent")), *self.limits_against]
 
 
 # --- What is measured ---
@@ -170,12 +180,19 @@ def report_counts(report, peers, arguments):
     return counts
 
 
-def cases_of_limits(peers, cases):
-    """Which programs can do what."""
-    return [(case, peer) for case in cases for peer in peers.of_limits()
-            # Nothing completes at once in libuv; and there would be no connection for the next one.
-            if (case, "libuv" in peer.label) != ("at_once", True)
-            and (case, "close" in peer.label) != ("fires", True)]
+def can_limit(peer, case, on):
+    """Whether the program has this case."""
+    if "tokio" in peer.label:
+        return case in ("later", "again") and on == "nothing"
+    if case == "at_once":  # nothing completes at once where there are callbacks
+        return not peer.label.startswith("lib")
+    if case == "fires":  # with "close" there would be no connection for the next one
+        return "close" not in peer.label
+    return True
+
+
+def cases_of_limits(peers, cases, on):
+    return [(case, peer) for case in cases for peer in peers.of_limits() if can_limit(peer, case, on)]
 
 
 def report_limits(report, peers, arguments):
@@ -185,7 +202,7 @@ def report_limits(report, peers, arguments):
     result = {}
     for on, where in list(PLACES.items())[:1 if quick else None]:
         rows = []
-        for case, peer in cases_of_limits(peers, ("later", "fires") if quick else CASES):
+        for case, peer in cases_of_limits(peers, ("later", "fires") if quick else CASES, on):
             slow = "asio" in str(peer.program)
             figures_of = []
             for count in outstanding:
@@ -233,7 +250,7 @@ def report_limit_counts(report, peers, arguments):
     """The same in instructions."""
     outstanding = OUTSTANDING[:1] if arguments.quick else OUTSTANDING
     for on, where in list(PLACES.items())[:1 if arguments.quick else None]:
-        measured = [each for each in cases_of_limits(peers, CASES) if "tuple" not in each[1].label]
+        measured = [each for each in cases_of_limits(peers, CASES, on) if "tuple" not in each[1].label]
         counted = count_limits([(peer, {"case": case, "on": on, "outstanding": others})
                                 for case, peer in measured for others in outstanding], arguments)
         rows = []
@@ -344,7 +361,7 @@ def report_others(report, peers, arguments):
     report_family(report, family("udp", limited),
                   [("Datagrams of 64 bytes per second, so many on their way", "per_second", ".0f")],
                   arguments, {str(at): {"packets": 10 * count, "in_flight": at} for at in (1, 64)})
-    idle = family("idle")
+    idle = family("idle", [Peer("libevent", peers.at("idle_libevent"))])
     memory = report_family(report, idle,
                            [("User memory of a connection that waits in a limited read, bytes",
                              "bytes_per_connection", ".0f")],
@@ -449,10 +466,13 @@ def check(arguments):
 
 def compare(arguments):
     quickly = [] if not arguments.quick else [  # all but the echo of other sizes
-        f"bench_{file.stem}" for file in sorted(HERE.glob("*_*.cpp"))
-        if not file.stem.startswith("program_")]
+        *(f"bench_{file.stem}" for file in sorted(HERE.glob("*_*.cpp"))
+          if not file.stem.startswith("program_")),
+        *(["bench_echo_tokio", "bench_limits_tokio"] if arguments.tokio else [])]
     programs = build(arguments, *quickly)
     peers = Peers(programs)
+    if arguments.tokio:
+        peers.add_tokio()
     report = Report()
     compiler = run([arguments.cxx, "--version"]).splitlines()[0]
     report.add(f"# curfew: benchmarks\n\n{datetime.date.today()}, {compiler}, Linux "
@@ -520,8 +540,8 @@ def against(text):
 
 def main():
     parser = argparse.ArgumentParser(prog="tools/bench", description="""
-        Measures curfew against plain loops (epoll, liburing), Asio and libuv: what a limit costs,
-        instructions, allocations and system calls of a round trip, rates, memory, frames, and
+        Measures curfew against plain loops (epoll, liburing), Asio, libuv and libevent: what a
+        limit costs, instructions, allocations and system calls of a round trip, rates, memory, frames, and
         what a compiler has to do. Leaves report.md, report.json and plots in build/bench.""")
     parser.add_argument("--quick", action="store_true",
                         help="less of everything: under two minutes once it is built")
@@ -531,6 +551,8 @@ def main():
     parser.add_argument("--against", action="append", default=[], type=against,
                         metavar="NAME=DIRECTORY",
                         help="measure another Asio, too, e.g. newest-asio=../asio")
+    parser.add_argument("--tokio", action="store_true",
+                        help="measure Rust's tokio, too: cargo and the crates of the distribution")
     parser.add_argument("--cxx", default="g++", help="the compiler (g++)")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "bench",
                         help="where to build and to leave the report (build/bench)")
