@@ -44,7 +44,8 @@ class Report:
 
 # --- Plots ---
 
-COLOURS = {"curfew": "#0b6e4f", "Asio": "#c1440e", "libuv": "#3a6ea5", "plain": "#777777"}
+COLOURS = {"curfew": "#0b6e4f", "Asio": "#c1440e", "libuv": "#3a6ea5", "libevent": "#a8861d",
+           "plain": "#777777"}
 
 
 def colour(label):

@@ -232,7 +232,7 @@ def count_limits(jobs, arguments):
     options. The programs let no more than 64 others be armed for the former."""
     def runs_of(job):
         peer, options = job
-        rounds = 1280 if arguments.quick or "asio" in str(peer.program) else 6400
+        rounds = 640 if arguments.quick or "asio" in str(peer.program) else 3200
         plain = {**options, "outstanding": min(options["outstanding"], 64)}
         return [(peer, rounds, "plain", *plain.items()), (peer, rounds, "limited", *options.items())]
 
@@ -306,13 +306,13 @@ def report_survey(report, peers, arguments):
         sized = [Peer(peer.label, f"{peer.program}_{size}", *peer.options) for peer in chosen]
         for connections in CONNECTIONS:
             label = f"{size:,} B, {connections:,}"
-            rounds = max(20_000 if size < 65536 else 4000, connections)
+            rounds = max(10_000 if size < 65536 else 2000, connections)
             got = measure.measure_alone(sized, 1, connections=connections, rounds=rounds, times="yes")
             rates.append((label, *(f"{each['per_second']:.0f}" for each in got.values())))
             times.append((label, *("{p50_us:.0f} / {p99_us:.0f} / {p99_9_us:.0f}".format(**each)
                                    for each in got.values())))
             counted = measure.count_echo(chosen if size == 64 else sized, arguments.build / "profiles",
-                                         max(2000, connections), connections=connections)
+                                         max(1000, connections), connections=connections)
             counts.append((label, *(
                 f"{each.instructions:.0f} / {round(each.allocations, 2):g}"
                 f" / {sum(each.system_calls.values()):.2f}" for each in counted.values())))
