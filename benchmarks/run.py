@@ -541,8 +541,9 @@ def against(text):
 def main():
     parser = argparse.ArgumentParser(prog="tools/bench", description="""
         Measures curfew against plain loops (epoll, liburing), Asio, libuv and libevent: what a
-        limit costs, instructions, allocations and system calls of a round trip, rates, memory, frames, and
-        what a compiler has to do. Leaves report.md, report.json and plots in build/bench.""")
+        limit costs, instructions, allocations and system calls of a round trip, rates, memory,
+        frames, and what a compiler has to do. Leaves report.md, report.json and plots in
+        build/bench.""")
     parser.add_argument("--quick", action="store_true",
                         help="less of everything: under two minutes once it is built")
     parser.add_argument("--check", action="store_true",
