@@ -232,7 +232,7 @@ def count_limits(jobs, arguments):
     options. The programs let no more than 64 others be armed for the former."""
     def runs_of(job):
         peer, options = job
-        rounds = 640 if arguments.quick or "asio" in str(peer.program) else 3200
+        rounds = 640 if "asio" in str(peer.program) else 1280 if arguments.quick else 6400
         plain = {**options, "outstanding": min(options["outstanding"], 64)}
         return [(peer, rounds, "plain", *plain.items()), (peer, rounds, "limited", *options.items())]
 
