@@ -121,7 +121,8 @@ class meter {
 public:
     /// `--rounds` is the number of measured round trips of all `--connections` together.
     explicit meter(const arguments& given)
-        : connections_(given.number("--connections", 1)), warm_up_(connections_ > 64 ? 4 : 50),
+        : connections_(given.number("--connections", 1)),
+          warm_up_(connections_ > 1000 ? 1 : connections_ > 64 ? 4 : 50),
           counter_(connections_ * warm_up_, (given.number("--rounds", 100'000) + connections_ - 1) /
                                                connections_ * connections_),
           rounds_of_each_(warm_up_ + counter_.measured() / connections_ + 1) {
