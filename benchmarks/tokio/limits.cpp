@@ -41,11 +41,4 @@ private:
 
 }  // namespace
 
-int main(int argc, char** argv) {
-    const bench::arguments given(argc, argv, limits::options);
-    limits::both<bench_run> runs(given);
-    limits::compare(
-        given, [&](bool limited, unsigned long rounds) { runs[limited].run(limited, rounds); });
-    std::fflush(stdout);
-    std::_Exit(0);  // without taking down a million sleeps
-}
+int main(int argc, char** argv) { limits::compare_and_exit<bench_run>(argc, argv); }
