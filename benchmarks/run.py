@@ -403,8 +403,8 @@ def report_build(report, arguments):
         rows.append((what, format(curfew, form), format(asio, form), f"{ratio:.2f}"))
         return ratio
 
-    # Compilers are timed badly: single ratios of the include lie between 0.4 and 0.55 on a shared
-    # machine. It is the shorter one, and is measured for as long in all.
+    # On a shared machine single ratios lie between 0.4 and 0.55. The include takes a third of the
+    # program's time, so it is repeated more often: both are measured for as long in all.
     for what, files, options, repetitions in [
             ("the include, -fsyntax-only", [curfew_include, asio_include], ["-fsyntax-only"], 7),
             ("an echo program with a limit, -c", programs, ["-c", "-o", object_file], 2)]:
