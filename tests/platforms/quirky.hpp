@@ -105,6 +105,7 @@ inline constexpr int message_too_long = console::error::msgsize;
 inline constexpr int broken_pipe = console::error::pipe;
 inline constexpr int already_connected = console::error::isconn;
 inline constexpr int bad_descriptor = console::error::badf;
+inline constexpr int out_of_memory = console::error::nomem;
 
 inline bool would_block(int error) noexcept { return error == console::error::again; }
 inline bool interrupted(int error) noexcept { return error == console::error::intr; }

@@ -55,6 +55,7 @@ inline constexpr int message_too_long = EMSGSIZE;
 inline constexpr int broken_pipe = EPIPE;
 inline constexpr int already_connected = EISCONN;
 inline constexpr int bad_descriptor = EBADF;
+inline constexpr int out_of_memory = ENOMEM;
 
 inline bool would_block(int error) noexcept { return error == EAGAIN || error == EWOULDBLOCK; }
 

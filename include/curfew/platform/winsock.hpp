@@ -170,6 +170,7 @@ inline constexpr int message_too_long = WSAEMSGSIZE;
 inline constexpr int broken_pipe = ERROR_BROKEN_PIPE;
 inline constexpr int already_connected = WSAEISCONN;
 inline constexpr int bad_descriptor = WSAENOTSOCK;
+inline constexpr int out_of_memory = WSA_NOT_ENOUGH_MEMORY;
 
 inline bool would_block(int error) noexcept { return error == WSAEWOULDBLOCK; }
 
