@@ -44,8 +44,10 @@ public:
     explicit io_context(reactor_kind kind)
         : io_context(detail::named_reactor(kind, "curfew::io_context")) {}
 
-    /// A reactor of the program's own; not null.
-    explicit io_context(std::unique_ptr<reactor> own) : loop_(*this, std::move(own)) {}
+    /// A reactor that the program has made. Throws `std::system_error` if that did not succeed
+    /// (`reactor::error()`), and for a null pointer.
+    explicit io_context(std::unique_ptr<reactor> own)
+        : loop_(*this, detail::checked_reactor(std::move(own))) {}
 
     io_context(const io_context&) = delete;
     io_context& operator=(const io_context&) = delete;

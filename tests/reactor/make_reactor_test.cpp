@@ -1,6 +1,10 @@
 // The reactors of this machine, by kind and by name.
 #include <curfew/reactor/make_reactor.hpp>
 
+#include <curfew/reactor/epoll.hpp>
+#include <curfew/reactor/poll.hpp>
+#include <curfew/reactor/select.hpp>
+
 #include "support/fatal.hpp"
 #include "support/loop.hpp"
 
@@ -22,6 +26,25 @@ TEST_CASE("a context has the reactor that it was asked for") {
     }
 }
 
+namespace {
+
+/// A reactor of a program's own that could not be made.
+class failed_reactor final : public reactor {
+public:
+    static inline int calls = 0;
+
+    std::string_view name() const noexcept override { return "useless"; }
+    int error() const noexcept override { return test::out_of_memory; }
+    bool start(operation&) noexcept override { return ++calls; }
+    void cancel(operation&, completions&) noexcept override { ++calls; }
+    void close(socket_state&, close_mode, completions&) noexcept override { ++calls; }
+    void release(socket_state&, completions&) noexcept override { ++calls; }
+    int wait(std::chrono::nanoseconds, completions&) noexcept override { return ++calls; }
+    void wake() noexcept override { ++calls; }
+};
+
+}  // namespace
+
 #if defined(_WIN32)
 constexpr reactor_kind missing = reactor_kind::epoll;
 #else
@@ -38,7 +61,69 @@ TEST_CASE("a kind that the machine does not have is an error that names it") {
         CHECK(std::string(error.what()).find(to_string(missing)) != std::string::npos);
     }
 }
+
+TEST_CASE("a reactor that could not be made is an error that names it and says why") {
+    try {
+        io_context ctx(std::make_unique<failed_reactor>());
+        FAIL("a context of a reactor that could not be made");
+    } catch (const std::system_error& error) {
+        CHECK(error.code() == std::errc::not_enough_memory);
+        CHECK(std::string(error.what()).find("'useless'") != std::string::npos);
+    }
+    CHECK(failed_reactor::calls == 0);
+}
+
+TEST_CASE("no reactor at all is an error") {
+    try {
+        io_context ctx(std::unique_ptr<reactor>{});
+        FAIL("a context without a reactor");
+    } catch (const std::system_error& error) {
+        CHECK(error.code() == std::errc::invalid_argument);
+    }
+}
+
+#if TEST_HAS_SIGNALS && !defined(TEST_PLATFORM_QUIRKY)
+TEST_CASE("a reactor made by hand without a descriptor left gives an error") {
+    const auto refuses = [](auto make) {
+        rlimit before{};
+        ::getrlimit(RLIMIT_NOFILE, &before);
+        rlimit tight = before;
+        const int next = ::dup(0);
+        ::close(next);
+        for (rlim_t left = 0; left < 2; ++left) {
+            tight.rlim_cur = static_cast<rlim_t>(next) + left;
+            ::setrlimit(RLIMIT_NOFILE, &tight);
+            std::unique_ptr<reactor> made = make();
+            ::setrlimit(RLIMIT_NOFILE, &before);
+            if (left > 0 && !made->error()) return;  // it needs no more than one
+            REQUIRE(made->error() != 0);
+            std::error_code why;
+            try {
+                io_context ctx(std::move(made));
+            } catch (const std::system_error& error) {
+                why = error.code();
+            }
+            CHECK(why == std::errc::too_many_files_open);
+        }
+    };
+#if defined(CURFEW_HAS_SELECT)
+    refuses([] { return std::make_unique<select_reactor>(); });
+#endif
+#if defined(CURFEW_HAS_POLL)
+    refuses([] { return std::make_unique<poll_reactor>(); });
+#endif
+#if defined(CURFEW_HAS_EPOLL)
+    refuses([] { return std::make_unique<epoll_reactor>(); });
+#endif
+}
+#endif
 #elif TEST_CAN_DIE
+TEST_CASE("without exceptions, a reactor that could not be made is fatal and is named") {
+    const auto end = test::death_of([] { io_context ctx(std::make_unique<failed_reactor>()); });
+    CHECK(end.signal == SIGABRT);
+    CHECK(end.said.find("reactor 'useless'") != std::string::npos);
+}
+
 TEST_CASE("without exceptions, a kind that the machine does not have is fatal and is named") {
     const auto end = test::death_of([] { io_context ctx(missing); });
     CHECK(end.signal == SIGABRT);

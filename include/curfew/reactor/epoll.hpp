@@ -9,6 +9,8 @@
 
 #include <sys/epoll.h>
 
+#include <atomic>
+
 #include "readiness.hpp"
 
 namespace curfew {
@@ -30,7 +32,7 @@ public:
     }
 
     /// Why the reactor could not be made (the system's error number); 0 if it was.
-    int error() const noexcept { return error_; }
+    int error() const noexcept override { return error_; }
 
     std::string_view name() const noexcept override { return "epoll"; }
 
@@ -218,21 +220,28 @@ private:
     /// up to milliseconds.
     CURFEW_COLD int wait_precisely(std::chrono::nanoseconds time) noexcept {
 #if defined(__GLIBC__) && (__GLIBC__ > 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ >= 35))
-        if (has_pwait2_) {
+        if (has_pwait2().load(std::memory_order_relaxed)) {
             const timespec limit = platform::detail::to_timespec(time);
             const int count = ::epoll_pwait2(epoll_, events_, batch_, &limit, nullptr);
-            if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return count;
-            has_pwait2_ = false;  // an older kernel, or a sandbox that does not know the call
+            if (count >= 0 || platform::interrupted(errno)) return count;
+            has_pwait2().store(false, std::memory_order_relaxed);
         }
 #endif
         return ::epoll_wait(epoll_, events_, batch_, platform::detail::to_milliseconds(time));
+    }
+
+    /// Whether epoll_pwait2 may be tried: until it has failed once in this process. An older kernel
+    /// says ENOSYS; a sandbox that does not know the call says what its author liked (EPERM,
+    /// EACCES, EINVAL). An error that is not of the call but of the wait comes from epoll_wait, too.
+    static std::atomic<bool>& has_pwait2() noexcept {
+        static std::atomic<bool> has{true};
+        return has;
     }
 
     int epoll_;
     int batch_ = batch;  // how many the next wait may bring
     epoll_event events_[batch];
     int error_ = 0;
-    bool has_pwait2_ = true;
     platform::waker waker_;
     socket_state nobody_;  // the waker's, whose edge needs no draining and who waits for nothing
 };

@@ -48,7 +48,7 @@ public:
 
     /// Why the reactor could not be made (the system's error number); 0 if it was. Containers often
     /// forbid io_uring (EPERM, ENOSYS), as does the sysctl kernel.io_uring_disabled.
-    int error() const noexcept { return error_; }
+    int error() const noexcept override { return error_; }
 
     std::string_view name() const noexcept override { return "io_uring"; }
 

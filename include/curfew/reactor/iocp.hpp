@@ -37,7 +37,7 @@ public:
     }
 
     /// Why the reactor could not be made (the system's error number); 0 if it was.
-    int error() const noexcept { return port_.error(); }
+    int error() const noexcept override { return port_.error(); }
 
     std::string_view name() const noexcept override { return "iocp"; }
 

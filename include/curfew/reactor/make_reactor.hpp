@@ -53,6 +53,8 @@ namespace detail {
 /// What the constructors of `io_context` take; `asked` names who wants it in what is thrown.
 CURFEW_INLINE std::unique_ptr<reactor> named_reactor(reactor_kind kind, const char* asked);
 CURFEW_INLINE std::unique_ptr<reactor> default_reactor();
+/// A program's own, which it hands over: throws if there is none, or if it could not be made.
+CURFEW_INLINE std::unique_ptr<reactor> checked_reactor(std::unique_ptr<reactor> own);
 
 #if CURFEW_DEFINITIONS
 
@@ -64,8 +66,8 @@ struct made_reactor {
 template <class Reactor>
 made_reactor make() {
     // (A unique_ptr for each kind would be compiled by every program.)
-    Reactor* const one = new Reactor();
-    made_reactor result{std::unique_ptr<reactor>(one), one->error()};
+    made_reactor result{std::unique_ptr<reactor>(new Reactor())};
+    result.error = result.made->error();
     if (result.error) result.made.reset();
     return result;
 }
@@ -143,6 +145,20 @@ CURFEW_INLINE std::unique_ptr<reactor> default_reactor() {
         last = got.error;
     }
     raise(system_error(last), "curfew::io_context: no reactor could be made");
+}
+
+CURFEW_INLINE std::unique_ptr<reactor> checked_reactor(std::unique_ptr<reactor> own) {
+    if (!own)
+        raise(std::make_error_code(std::errc::invalid_argument),
+              "curfew::io_context: the reactor is a null pointer");
+    if (const int error = own->error()) {
+        const std::string_view name = own->name();
+        char text[120];
+        std::snprintf(text, sizeof text, "curfew::io_context: reactor '%.*s' could not be made",
+                      static_cast<int>(name.size()), name.data());
+        raise(system_error(error), text);
+    }
+    return own;
 }
 
 #endif

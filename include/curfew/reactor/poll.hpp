@@ -15,7 +15,7 @@ public:
     poll_reactor() { entries_.push_back({waker_.handle(), platform::poll_in, 0}); }
 
     /// Why the reactor could not be made (the system's error number); 0 if it was.
-    int error() const noexcept { return waker_.error(); }
+    int error() const noexcept override { return waker_.error(); }
 
     std::string_view name() const noexcept override { return "poll"; }
 

@@ -34,6 +34,11 @@ public:
 
     virtual std::string_view name() const noexcept = 0;
 
+    /// Why the reactor could not be made (the system's error number, or `platform::unsupported`);
+    /// 0 if it was. A context that is given one which could not be made throws, and calls nothing
+    /// else of it.
+    virtual int error() const noexcept { return 0; }
+
     /// Begins `op`, whose `progress` is pending, and which could not be done at once by a try. (A
     /// connect is always begun here; another operation is not if its socket is `watched`, unless
     /// the socket may be ready: it has moved `detail::fair_size` bytes and it is others' turn.)

@@ -24,7 +24,7 @@ public:
     }
 
     /// Why the reactor could not be made (the system's error number); 0 if it was.
-    int error() const noexcept { return waker_.error() ? waker_.error() : error_; }
+    int error() const noexcept override { return waker_.error() ? waker_.error() : error_; }
 
     std::string_view name() const noexcept override { return "select"; }
 
