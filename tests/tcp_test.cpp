@@ -24,6 +24,48 @@ task<result<std::size_t>> write_from(tcp::socket& socket, std::string_view bytes
     co_return co_await write_all(socket, bytes);
 }
 
+task<result<>> connect_to(tcp::socket& socket, ip::endpoint to) {
+    co_return co_await socket.connect(to);
+}
+
+/// Somebody who listens and whose queue is full, so that connects to it stay pending.
+class full_listener {
+public:
+    explicit full_listener(io_context& ctx) : acceptor_(ctx) {
+        acceptor_.listen(any_port(), {.backlog = 0}).value();
+        for (int i = 0; i < 6; ++i) {
+            sockets_.emplace_back(ctx);
+            connecting_.push_back(ctx.spawn(connect_to(sockets_.back(), endpoint())));
+        }
+    }
+    ip::endpoint endpoint() const { return acceptor_.local_endpoint(); }
+
+private:
+    tcp::acceptor acceptor_;
+    std::list<tcp::socket> sockets_;
+    std::list<join_handle<result<>>> connecting_;
+};
+
+/// Opens `socket`, which is closed, again: everything works there, and both directions are free.
+task<> works_when_reopened(io_context& ctx, tcp::socket& socket) {
+    tcp::acceptor acceptor(ctx);
+    acceptor.listen(any_port()).value();
+    const auto connected = co_await socket.connect(acceptor.local_endpoint());
+    CHECK(connected.ec == std::error_code());
+    if (!connected.ok()) co_return;
+    auto peer = (co_await acceptor.accept()).value();
+    std::array<char, 8> buffer;
+    auto reading = ctx.spawn(read_into(socket, buffer));
+    co_await yield();
+    CHECK((co_await write_all(socket, "there")).value() == 5);
+    std::array<char, 5> there;
+    CHECK((co_await read_exactly(peer, there)).value() == 5);
+    CHECK((co_await write_all(peer, "back")).value() == 4);
+    auto [ec, count] = co_await reading;
+    CHECK(ec == std::error_code());
+    CHECK(std::string_view(buffer.data(), count) == "back");
+}
+
 }  // namespace
 
 REACTOR_TEST("connections by IPv4 and IPv6 know both their ends") {
@@ -301,6 +343,106 @@ REACTOR_TEST("a cancelled connect closes its socket, which can connect anew") {
         acceptor.listen(any_port()).value();
         CHECK((co_await sockets.back().connect(acceptor.local_endpoint())).ok());
         for (auto& each : connecting) each.cancel();
+    });
+}
+
+REACTOR_TEST("a socket closed with operations pending is opened again at once") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        const std::string much(16 << 20, 'x');
+        for (const bool aborts : {false, true})
+            for (const bool reads : {false, true})
+                for (const bool writes : {false, true}) {
+                    CAPTURE(aborts);
+                    CAPTURE(reads);
+                    CAPTURE(writes);
+                    auto [socket, peer] = co_await test::connect(ctx);
+                    std::array<char, 8> buffer;
+                    join_handle<result<std::size_t>> reading, writing;
+                    if (reads) reading = ctx.spawn(read_into(socket, buffer));
+                    if (writes) writing = ctx.spawn(write_from(socket, much));
+                    co_await yield();
+                    (aborts ? socket.abort() : socket.close());
+                    co_await works_when_reopened(ctx, socket);
+                    if (reads) CHECK((co_await reading).ec == errc::closed);
+                    if (writes) CHECK((co_await writing).ec == errc::closed);
+                }
+    });
+}
+
+REACTOR_TEST("a socket whose limit has closed it is opened again at once") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [socket, peer] = co_await test::connect(ctx);
+        std::array<char, 8> buffer;
+        const std::string much(16 << 20, 'x');
+        auto writing = ctx.spawn(write_from(socket, much));
+        co_await yield();
+        const auto read = co_await with_timeout(socket.read_some(buffer), 1ms, on_timeout::close);
+        CHECK(read.ec == errc::timed_out);
+        co_await works_when_reopened(ctx, socket);
+        CHECK((co_await writing).ec == errc::closed);
+    });
+}
+
+REACTOR_TEST("a socket whose connect was ended is opened again at once") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        const full_listener full(ctx);
+        (void)co_await sleep_for(5ms);
+        for (const int how : {0, 1, 2, 3, 4, 5}) {
+            CAPTURE(how);
+            tcp::socket socket(ctx);
+            auto connecting = ctx.spawn(connect_to(socket, full.endpoint()));
+            co_await yield();
+            CHECK(socket.is_open());
+            auto expected = errc::closed;
+            if (how == 0) socket.close();
+            if (how == 1) socket.abort();
+            if (how == 2) socket.cancel(), expected = errc::canceled;
+            if (how == 3) connecting.cancel(), expected = errc::canceled;
+            if (how >= 4) {
+                socket.abort();
+                const auto policy = how == 4 ? on_timeout::cancel : on_timeout::close;
+                const auto late =
+                    co_await with_timeout(socket.connect(full.endpoint()), 1ms, policy);
+                CHECK(late.ec == errc::timed_out);
+            }
+            CHECK_FALSE(socket.is_open());
+            co_await works_when_reopened(ctx, socket);
+            CHECK((co_await connecting).ec == expected);
+        }
+    });
+}
+
+REACTOR_TEST(
+    "an acceptor and a UDP socket closed with operations pending are opened again at once") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        tcp::acceptor acceptor(ctx);
+        acceptor.listen(any_port()).value();
+        auto accepting = ctx.spawn([](tcp::acceptor& a) -> task<std::error_code> {
+            co_return (co_await a.accept()).ec;
+        }(acceptor));
+        co_await yield();
+        acceptor.close();
+        CHECK(acceptor.listen(any_port()).ok());
+        tcp::socket client(ctx);
+        CHECK((co_await client.connect(acceptor.local_endpoint())).ok());
+        CHECK((co_await acceptor.accept()).ok());
+        CHECK((co_await accepting) == errc::closed);
+
+        udp::socket socket(ctx);
+        socket.bind(any_port()).value();
+        std::array<char, 8> old_buffer, buffer;
+        ip::endpoint old_sender, sender;
+        auto receiving = ctx.spawn(
+            [](udp::socket& s, std::span<char> into, ip::endpoint& from) -> task<std::error_code> {
+                co_return (co_await s.receive_from(into, from)).ec;
+            }(socket, old_buffer, old_sender));
+        co_await yield();
+        socket.close();
+        socket.bind(any_port()).value();
+        udp::socket other(ctx);
+        CHECK((co_await other.send_to("new", socket.local_endpoint())).ok());
+        CHECK((co_await socket.receive_from(buffer, sender)).value() == 3);
+        CHECK((co_await receiving) == errc::closed);
     });
 }
 

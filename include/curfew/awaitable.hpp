@@ -123,6 +123,8 @@ CURFEW_COLD CURFEW_INLINE bool begin(operation& op) noexcept {
     else if ((op.kind == operation_kind::read || op.kind == operation_kind::write) &&
              op.wants_nothing())
         op.finish(outcome::success);
+    else if (openable && !socket->is_open() && !loop::make_reopenable(*socket))
+        op.finish(outcome::system, platform::out_of_memory);
     else if ((op.waits_for(readiness::readable) && socket->reader) ||
              (op.waits_for(readiness::writable) && socket->writer))
         op.finish(outcome::system, platform::already_in_progress);

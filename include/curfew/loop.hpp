@@ -283,6 +283,16 @@ public:
         socket.worth_trying = reactor_->initially_worth_trying();
     }
 
+    /// A closed socket is about to be opened again. What a proactor has yet to reap of its earlier
+    /// life (all of it has been asked to end) moves to a record of its own, which is freed when
+    /// nothing is pending there any more: it neither takes a new operation's place nor writes into
+    /// the new life when it completes. False: there is no memory for that record.
+    static bool make_reopenable(socket_state& socket) noexcept {
+        if (!socket.reader && !socket.writer) [[likely]]
+            return true;
+        return set_pending_aside(socket);
+    }
+
     /// The socket object is gone; its state goes when nothing is pending on it any more.
     static void retire(socket_state* socket) noexcept {
         loop* const owner = socket->loop;
@@ -830,6 +840,35 @@ private:
     static void remove_and_free(socket_state& socket) noexcept {
         socket_list::remove(socket);
         free(&socket);
+    }
+
+    CURFEW_COLD static bool set_pending_aside(socket_state& socket) noexcept {
+        for (const operation* each : {socket.reader, socket.writer})
+            if (each && each->reason == outcome::success) return true;  // it is not at its end
+        socket_state* const earlier = make_record(*socket.loop);
+        if (!earlier) return false;
+        earlier->loop = socket.loop;
+        earlier->type = socket.type;
+        earlier->reader = std::exchange(socket.reader, nullptr);
+        earlier->writer = std::exchange(socket.writer, nullptr);
+        for (operation* each : {earlier->reader, earlier->writer})
+            if (each) each->socket = earlier;
+        socket.loop->retired_.add(*earlier);
+        socket.loop->unusual_ |= has_retired;
+        return true;
+    }
+
+    /// Null: there is no memory.
+    static socket_state* make_record(loop& own) noexcept {
+#if CURFEW_EXCEPTIONS
+        try {
+            return ::new (take_block(sizeof(socket_state), own.frames_)) socket_state;
+        } catch (...) {
+            return nullptr;
+        }
+#else
+        return ::new (take_block(sizeof(socket_state), own.frames_)) socket_state;
+#endif
     }
 
     CURFEW_COLD void sweep_retired() noexcept {

@@ -106,7 +106,9 @@ protected:
         if (family == ip::family::unspecified)
             return std::make_error_code(std::errc::invalid_argument);
         native_handle_type handle = platform::invalid_socket;
-        const int error = platform::open(family, state_->type, handle);
+        const int error = loop::make_reopenable(*state_)
+                              ? platform::open(family, state_->type, handle)
+                              : platform::out_of_memory;
         if (!error) state_->loop->opened(*state_, handle);
         return to_result(error);
     }

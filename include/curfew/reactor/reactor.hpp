@@ -52,7 +52,8 @@ public:
 
     /// Closes the socket's handle and ends its pending operations; those without a reason get
     /// `outcome::closed` for one. The state is closed for its user when this returns
-    /// (`handle` is invalid), even if operations on it remain pending until they are reaped.
+    /// (`handle` is invalid), even if operations on it remain pending until they are reaped. Should
+    /// the socket be opened again before that, they belong to another `socket_state` by then.
     virtual void close(socket_state& socket, close_mode how, completions& done) noexcept = 0;
 
     /// Ends the pending operations like `cancel` and forgets the handle without closing it.
