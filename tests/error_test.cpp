@@ -75,6 +75,26 @@ TEST_CASE("a system's error with the number of one of the library's is another e
     CHECK(system(EBADF) != errc::closed);
 }
 
+TEST_CASE(
+    "an error made by another copy of the library equals ours, and one of another category not") {
+    const curfew::detail::error_category copy;
+    class other final : public std::error_category {
+        const char* name() const noexcept override { return "other"; }
+        std::string message(int) const override { return "other"; }
+    } const another;
+    for (const errc code : all) {
+        const std::error_code made(static_cast<int>(code), copy);
+        for (const errc ours : all) {
+            CHECK((made == ours) == (code == ours));
+            CHECK((ours == made) == (code == ours));
+            CHECK((made != ours) == (code != ours));
+        }
+        CHECK(std::error_code(static_cast<int>(code), another) != code);
+    }
+    CHECK(std::error_code(0, copy) != errc::timed_out);
+    CHECK(std::error_code(static_cast<int>(errc::timed_out), copy) == std::errc::timed_out);
+}
+
 TEST_CASE("every error says what it is") {
     CHECK(std::error_code(errc::timed_out).message() == "time limit expired");
     CHECK(std::error_code(errc::canceled).message() == "operation canceled");

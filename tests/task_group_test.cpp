@@ -997,7 +997,7 @@ TEST_CASE("a group that is joined twice at the same time is fatal and says so") 
 TEST_CASE("a group made outside a context, without naming one, is fatal and says so") {
     const auto end = test::death_of([] { task_group group; });
     CHECK(end.signal == SIGABRT);
-    CHECK(end.said == "curfew: this_context() outside a running io_context\n");
+    CHECK(end.said.starts_with("curfew: this_context() outside a running io_context, or "));
 }
 
 #endif

@@ -71,8 +71,8 @@ CURFEW_HOT inline bool give_way(operation& op) noexcept {
 }
 
 #if !CURFEW_DEFINITIONS
-bool begin(operation& op) noexcept;
-bool go_on_after_nothing(operation& op, std::ptrdiff_t n) noexcept;
+CURFEW_API bool begin(operation& op) noexcept;
+CURFEW_API bool go_on_after_nothing(operation& op, std::ptrdiff_t n) noexcept;
 #else
 
 /// Starts an operation that has to wait, and enters it as its socket's pending one.

@@ -33,10 +33,42 @@
 #define CURFEW_INLINE inline
 #define CURFEW_DEFINITIONS 1
 #else
-#define CURFEW_INLINE
+#define CURFEW_INLINE CURFEW_API
 #if !defined(CURFEW_DEFINITIONS)
 #define CURFEW_DEFINITIONS 0
 #endif
+#endif
+
+// What a program has once, such as which loop runs in a thread, although each of its modules (the
+// program and shared libraries) compiles these headers. Two ways lead there.
+//
+// Where symbols can be shared by name, these few are, also in a module that hides all others
+// (-fvisibility=hidden): CURFEW_SHARED. They stand in a namespace named after the version, so that
+// modules with different versions do not take one's state for the other's.
+//
+// Elsewhere (Windows' DLLs), and wherever a program prefers it, one module compiles
+// <curfew/src.hpp> and the others refer to that: CURFEW_SEPARATE_COMPILATION is defined for all,
+// and CURFEW_API as what exports in that module and imports in the others. Then the state, too,
+// belongs to what is compiled there, behind functions: CURFEW_STATE, defined where
+// CURFEW_STATE_IS_HERE.
+#if defined(CURFEW_API)
+#if !defined(CURFEW_SEPARATE_COMPILATION)
+#error "CURFEW_API exports what is compiled separately: define CURFEW_SEPARATE_COMPILATION, too"
+#endif
+#define CURFEW_STATE CURFEW_API
+#define CURFEW_STATE_IS_HERE CURFEW_DEFINITIONS
+#else
+#define CURFEW_API
+#define CURFEW_STATE inline
+#define CURFEW_STATE_IS_HERE 1
+#endif
+#if defined(__has_cpp_attribute) && !defined(_WIN32)
+#if __has_cpp_attribute(gnu::visibility)
+#define CURFEW_SHARED [[gnu::visibility("default")]]
+#endif
+#endif
+#if !defined(CURFEW_SHARED)
+#define CURFEW_SHARED
 #endif
 
 // What hardly ever happens is kept out of the way of what always does, where the compiler listens.
@@ -55,16 +87,25 @@
 
 namespace curfew {
 
+#if CURFEW_VERSION_MAJOR != 0 || CURFEW_VERSION_MINOR != 1
+#error "the namespaces v0_1, which hold what modules share, are named after the version"
+#endif
+
 /// Called where an exception would be thrown in a program built without exceptions, and by failed
 /// assertions. It must not return; if it does, the program is aborted.
 using fatal_handler = void (*)(const char* message);
 
 namespace detail {
 
-inline fatal_handler& installed_fatal_handler() noexcept {
-    static fatal_handler handler = nullptr;
-    return handler;
+CURFEW_STATE fatal_handler& installed_fatal_handler() noexcept;
+
+#if CURFEW_STATE_IS_HERE
+inline namespace v0_1 {
+CURFEW_SHARED inline constinit fatal_handler fatal_handler_of_all = nullptr;
 }
+
+CURFEW_STATE fatal_handler& installed_fatal_handler() noexcept { return fatal_handler_of_all; }
+#endif
 
 }  // namespace detail
 

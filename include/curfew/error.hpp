@@ -1,6 +1,7 @@
 // The library's own errors. Every other error is the system's, with the system's category.
 #pragma once
 
+#include <cstring>
 #include <string>
 #include <system_error>
 
@@ -25,14 +26,16 @@ enum class errc {
 
 namespace detail {
 
+inline constexpr char category_name[] = "curfew";
+
 class error_category final : public std::error_category {
 public:
     constexpr error_category() noexcept = default;
 
-    const char* name() const noexcept override { return "curfew"; }
+    const char* name() const noexcept override { return category_name; }
 
-    std::string message(int code) const override;
-    std::error_condition default_error_condition(int code) const noexcept override;
+    CURFEW_API std::string message(int code) const override;
+    CURFEW_API std::error_condition default_error_condition(int code) const noexcept override;
 };
 
 #if CURFEW_DEFINITIONS
@@ -72,6 +75,7 @@ error_category::default_error_condition(int code) const noexcept {
 
 #endif
 
+#if CURFEW_STATE_IS_HERE
 /// Never destroyed, so that static destructors may still look at errors.
 union immortal_category {
     error_category category;
@@ -79,16 +83,41 @@ union immortal_category {
     ~immortal_category() {}
 };
 
-inline constinit const immortal_category the_category;
+inline namespace v0_1 {
+CURFEW_SHARED inline constinit const immortal_category category_of_all;
+}
+#endif
 
 }  // namespace detail
 
-inline const std::error_category& error_category() noexcept {
-    return detail::the_category.category;
+/// That of `errc`.
+CURFEW_STATE const std::error_category& error_category() noexcept;
+
+#if CURFEW_STATE_IS_HERE
+CURFEW_STATE const std::error_category& error_category() noexcept {
+    return detail::category_of_all.category;
 }
+#endif
 
 inline std::error_code make_error_code(errc code) noexcept {
     return {static_cast<int>(code), error_category()};
+}
+
+namespace detail {
+
+/// Whether it is the category of `errc` in another copy of this library, which a module of the
+/// program has that shares nothing with this one.
+CURFEW_COLD inline bool is_another_copy(const std::error_category& category) noexcept {
+    return std::strcmp(category.name(), category_name) == 0;
+}
+
+}  // namespace detail
+
+/// Also of a code that was made in a module with a copy of this library of its own, whose category
+/// is another object: std::error_code would compare their addresses.
+inline bool operator==(const std::error_code& code, errc expected) noexcept {
+    return code.value() == static_cast<int>(expected) &&
+           (code.category() == error_category() || detail::is_another_copy(code.category()));
 }
 
 }  // namespace curfew

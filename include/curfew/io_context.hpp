@@ -220,7 +220,9 @@ inline detail::loop& detail::loop_of(io_context& context) noexcept { return cont
 /// fatal.
 inline io_context& this_context() noexcept {
     detail::loop* const running = detail::this_thread().running;
-    if (!running) detail::fatal("this_context() outside a running io_context");
+    if (!running)
+        detail::fatal("this_context() outside a running io_context, or in a module that has a copy "
+                      "of curfew of its own: see CURFEW_API");
     return running->context();
 }
 

@@ -312,7 +312,7 @@ public:
     // Any thread -------------------------------------------------------------------------------
 
     void post(posted_function& function) noexcept {
-        if (current_run == &state_) return ready_.push(function);
+        if (current_run() == &state_) return ready_.push(function);
         if (inbox_.push(function)) reactor_->wake();
     }
 
@@ -331,8 +331,8 @@ public:
 
     /// False if it runs in another thread, as far as one look can tell.
     bool is_this_thread() const noexcept {
-        const run_state* const where = thread_.load(std::memory_order_relaxed);
-        return !where || where == &outside_of_loops;
+        const void* const where = thread_.load(std::memory_order_relaxed);
+        return !where || where == identity_of_this_thread();
     }
 
     /// Fatal if it is used from another thread while it runs, in programs with assertions.
@@ -440,11 +440,11 @@ private:
     class running_guard {
     public:
         explicit running_guard(loop& self) noexcept
-            : self_(self), outer_(current_run), outer_state_(self.state_), frames_(self.frames_) {
+            : self_(self), outer_(current_run()), outer_state_(self.state_), frames_(self.frames_) {
             self.check_thread();
             outer_thread_ = self.thread_.load(std::memory_order_relaxed);
-            self.thread_.store(&outside_of_loops, std::memory_order_relaxed);
-            current_run = &self.state_;
+            self.thread_.store(identity_of_this_thread(), std::memory_order_relaxed);
+            current_run() = &self.state_;
             self.state_ = {};
             self.state_.running = &self;
             self.state_.outside = self.state_.current = &self.outside_;
@@ -454,7 +454,7 @@ private:
         ~running_guard() {
             self_.date_fresh();  // limits count from now, not from the next run
             self_.state_ = outer_state_;
-            current_run = outer_;
+            current_run() = outer_;
             self_.thread_.store(outer_thread_, std::memory_order_relaxed);
         }
         running_guard(const running_guard&) = delete;
@@ -464,7 +464,7 @@ private:
         loop& self_;
         run_state* outer_;
         run_state outer_state_;  // of a run of the same loop, within which this one is
-        const run_state* outer_thread_;
+        const void* outer_thread_;
         frame_resource_scope frames_;
     };
 
@@ -909,7 +909,7 @@ private:
     fiber outside_;        // of coroutines that are not tasks, and the root of the tree
     nursery tasks_;        // what was spawned on its own
     nursery guests_;       // tasks that other libraries' coroutines await
-    std::atomic<const run_state*> thread_{nullptr};  // stands for the one in which it runs
+    std::atomic<const void*> thread_{nullptr};  // the identity of the one in which it runs
 };
 
 inline reactor& reactor_of(const socket_state& socket) noexcept { return socket.loop->system(); }

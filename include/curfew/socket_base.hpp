@@ -138,7 +138,7 @@ protected:
 private:
     void retire() noexcept {
         check_thread(*state_);
-        if (state_ != &no_socket) loop::retire(state_);
+        if (!state_->nobodys) loop::retire(state_);
     }
     void end(close_mode how) noexcept {
         check_thread(*state_);

@@ -209,6 +209,10 @@ struct thread_frames {
     bool used = false;  // the lists have been opened; they are closed at the thread's end
 };
 
+#if !CURFEW_STATE_IS_HERE
+CURFEW_STATE thread_frames& this_thread_frames() noexcept;
+CURFEW_STATE void not_kept(thread_frames& mine, void* block, std::size_t bytes) noexcept;
+#else
 #if defined(CURFEW_EMULATED_THREAD_LOCAL)
 /// Where `thread_local` variables are gone before their destructors run, the lists are none.
 struct lasting_frames : thread_frames {
@@ -226,20 +230,23 @@ struct lasting_frames : thread_frames {
     }
 };
 
-inline thread_frames& this_thread_frames() noexcept {
+CURFEW_STATE thread_frames& this_thread_frames() noexcept {
     lasting_frames*& mine = lasting_frames::here();
     if (!mine) [[unlikely]]
         mine = &of_this_thread<lasting_frames>();
     return *mine;
 }
 #else
-inline thread_local constinit thread_frames frames_of_this_thread{};
+inline namespace v0_1 {
+CURFEW_SHARED inline thread_local constinit thread_frames thread_frames_of_all{};
+}
 
-inline thread_frames& this_thread_frames() noexcept { return frames_of_this_thread; }
+CURFEW_STATE thread_frames& this_thread_frames() noexcept { return thread_frames_of_all; }
 #endif
 
 /// For a block that the thread's lists have not kept: perhaps because this is the first.
-CURFEW_COLD inline void not_kept(thread_frames& mine, void* block, std::size_t bytes) noexcept {
+CURFEW_COLD CURFEW_STATE void not_kept(thread_frames& mine, void* block,
+                                       std::size_t bytes) noexcept {
     if (!mine.used) {
         struct closer {
             thread_frames& frames;
@@ -253,6 +260,7 @@ CURFEW_COLD inline void not_kept(thread_frames& mine, void* block, std::size_t b
     }
     mine.lists.release(block, bytes);
 }
+#endif
 
 // Behind each block lies the resource that it came from (null: some thread's lists), so that it
 // finds home from wherever it is freed. Address sanitizer still sees where the block's user ends.

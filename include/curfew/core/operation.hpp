@@ -83,6 +83,7 @@ struct socket_state {
     /// A cancelled write left an unknown part of its bytes in the stream: all later ones fail.
     bool write_broken = false;
     bool was_open : 1 = false;  // it has had a handle
+    bool nobodys : 1 = false;   // see detail::no_socket
     /// The reactor's word that it says, as often as it is asked, that there is something to receive
     /// or to accept: see `announced`.
     bool tells_again : 1 = false;
@@ -144,7 +145,8 @@ inline constexpr std::size_t fair_size = std::size_t{256} << 10;
 
 /// What a socket object refers to that has no socket. It is closed, belongs to no loop, and nothing
 /// ever writes to it.
-inline constinit socket_state no_socket{};
+/// (A module with a copy of the library of its own has one of its own, so no address tells it.)
+inline constinit socket_state no_socket{.nobodys = true};
 
 }  // namespace detail
 

@@ -5,6 +5,7 @@
 // there. So a coroutine that passes control on notes whom to, and returns to the loop below.
 #pragma once
 
+#include <cerrno>
 #include <coroutine>
 #include <utility>
 
@@ -31,12 +32,34 @@ struct run_state {
     ticks end = 0;
 };
 
-inline thread_local constinit run_state outside_of_loops{};
-/// That of the loop that runs in this thread, which keeps it with all else that it needs at hand.
-/// Null outside of any.
-inline thread_local constinit run_state* current_run = nullptr;
+struct thread_state {
+    /// That of the loop that runs in this thread, which keeps it with all else that it needs at
+    /// hand. Null outside of any.
+    run_state* run = nullptr;
+    run_state outside_of_loops{};
+};
 
-inline run_state& this_thread() noexcept { return current_run ? *current_run : outside_of_loops; }
+CURFEW_STATE thread_state& state_of_this_thread() noexcept;
+
+#if CURFEW_STATE_IS_HERE
+inline namespace v0_1 {
+CURFEW_SHARED inline thread_local constinit thread_state thread_state_of_all{};
+}
+
+CURFEW_STATE thread_state& state_of_this_thread() noexcept { return thread_state_of_all; }
+#endif
+
+/// The run of the loop that runs in this thread; null outside of any.
+inline run_state*& current_run() noexcept { return state_of_this_thread().run; }
+
+inline run_state& this_thread() noexcept {
+    thread_state& mine = state_of_this_thread();
+    return mine.run ? *mine.run : mine.outside_of_loops;
+}
+
+/// An address that is the calling thread's own. (Of errno, because that is one in all of a program,
+/// even if this library is there twice.)
+inline const void* identity_of_this_thread() noexcept { return &errno; }
 
 /// With a budget of time the clock is asked each time. (Not cold for the compiler: gcc 12 would put
 /// what comes before the call into the cold section too, which is a page more in each turn.)

@@ -46,7 +46,7 @@ public:
 
     /// Reads "127.0.0.1", "::1", "fe80::1%eth0". `std::errc::invalid_argument` for anything else;
     /// names of hosts are not looked up.
-    static result<address> parse(std::string_view text);
+    CURFEW_API static result<address> parse(std::string_view text);
 
     ip::family family() const noexcept { return raw_.family; }
     bool is_v4() const noexcept { return raw_.family == ip::family::v4; }
@@ -78,7 +78,7 @@ public:
     }
 
     /// As in RFC 5952; empty for no address.
-    std::string to_string() const;
+    CURFEW_API std::string to_string() const;
 
     friend bool operator==(const address&, const address&) = default;
     friend std::strong_ordering operator<=>(const address& a, const address& b) noexcept {

@@ -20,7 +20,7 @@ public:
     explicit endpoint(const platform::socket_address& raw) noexcept : raw_(raw) {}
 
     /// Reads "127.0.0.1:7000" and "[::1]:7000". `std::errc::invalid_argument` for anything else.
-    static result<endpoint> parse(std::string_view text);
+    CURFEW_API static result<endpoint> parse(std::string_view text);
 
     ip::address address() const noexcept {
         ip::address without_port;
@@ -35,7 +35,7 @@ public:
     bool is_unspecified() const noexcept { return raw_.family == ip::family::unspecified; }
 
     /// "127.0.0.1:7000", "[::1]:7000"; empty for no endpoint.
-    std::string to_string() const;
+    CURFEW_API std::string to_string() const;
 
     /// The form in which the platform takes it.
     const platform::socket_address& raw() const noexcept { return raw_; }
