@@ -77,8 +77,9 @@ public:
         for (socket_state* each = sockets_.first(); each; each = each->next)
             reactor_->close(*each, close_mode::graceful, done_);
         for (socket_state* each = sockets_.first(); each; each = each->next)
-            while (each->reader || each->writer) reap(platform::forever);
-        for (sweep_retired(); retired_.first(); sweep_retired()) reap(platform::forever);
+            while (each->reader || each->writer) reap_with_inbox(platform::forever);
+        for (sweep_retired(); retired_.first(); sweep_retired())
+            reap_with_inbox(platform::forever);
         // Destructors in a frame may give back a permit, set an event or cancel: nobody waits any
         // more who would be queued by that, and destroyed with the same frame.
         for (nursery* each = outside_.root.nurseries; each; each = each->next)
@@ -364,10 +365,13 @@ public:
         const bool stopped = stopping();
         note_ready();
         while (!stopped && !enough()) {
-            if (unusual_) [[unlikely]] {
+            // What comes from other threads is looked for before each wait that may block, and not
+            // after it: whatever has become of the wake-up, what it was about is found here. It may
+            // have ended a wait of the reactor's within a `close`, say, that was for another end.
+            if (unusual_ || !inbox_.empty()) [[unlikely]] {
                 if (!begin_unusual_turn(until_deadline, end)) break;
-            } else if (reap(time_to_wait(until_deadline, end)) && stopping()) {
-                break;
+            } else {
+                reap(time_to_wait(until_deadline, end));
             }
             const std::size_t resumed = resume_ready(batch, endless);
             total += resumed;
@@ -528,22 +532,25 @@ private:
         return std::chrono::nanoseconds(until_deadline);  // endless is platform::forever
     }
 
-    /// True if something has come from outside: a function, or a stop.
-    CURFEW_HOT bool reap(std::chrono::nanoseconds time) {
+    CURFEW_HOT void reap(std::chrono::nanoseconds time) {
         if (const int error = reactor_->wait(time, done_)) [[unlikely]]
             raise(system_error(error), "curfew: the reactor failed");
         clock_.waited();
-        if (inbox_.empty()) [[likely]]
-            return false;
+    }
+
+    /// The same, and takes what has come from other threads meanwhile.
+    CURFEW_COLD void reap_with_inbox(std::chrono::nanoseconds time) {
+        reap(time);
         take_inbox();
-        return true;
     }
 
     /// A turn with something in `unusual_`, as far as what is ready. False: it is the end of the
     /// run.
     CURFEW_COLD bool begin_unusual_turn(ticks until_deadline, ticks end) {
         if (!has_work()) return false;
-        reap(may_wait() ? time_to_wait(until_deadline, end) : no_time);
+        if (stopping()) return false;
+        note_ready();
+        reap_with_inbox(may_wait() ? time_to_wait(until_deadline, end) : no_time);
         if (stopping()) return false;
         tick();
         do_chores();
@@ -553,7 +560,7 @@ private:
     /// A look that does not wait. True: there may be more than it has brought.
     bool look_at_once() {
         done_.take_more_may_follow();  // what was said of another look
-        reap(no_time);
+        reap_with_inbox(no_time);
         return done_.take_more_may_follow();
     }
 
@@ -783,7 +790,7 @@ private:
         waiting->type->interrupt(*waiting, false);
         while (waiting->type->is_operation &&
                static_cast<operation*>(waiting)->progress == operation::state::pending)
-            reap(platform::forever);
+            reap_with_inbox(platform::forever);
     }
 
     /// Drops what is queued of fibers that are about to be destroyed.
