@@ -11,6 +11,7 @@
 #include "core/fiber.hpp"
 #include "core/frame_memory.hpp"
 #include "core/inbox.hpp"
+#include "core/posted_queue.hpp"
 #include "core/ready_queue.hpp"
 #include "core/socket_list.hpp"
 #include "core/trampoline.hpp"
@@ -27,13 +28,6 @@ class io_context;
 }
 
 namespace curfew::detail {
-
-/// A function for the loop to call, posted from any thread. `run` disposes of it, having called it
-/// or, when the loop ends before it comes to that, without.
-struct posted_function : ready_node {
-    void (*run)(posted_function&, bool call) = nullptr;
-    posted_function() noexcept { owner = nullptr; }
-};
 
 /// Queued until the task starts; at its end among `ended_`, and after that among `failures_`. Its
 /// `waiter` is the task's frame: null when that has been destroyed.
@@ -117,9 +111,6 @@ public:
 
     void make_ready(ready_node& node) noexcept { ready_.push(node); }
 
-    /// Takes back `make_ready`.
-    void unready(ready_node& node) noexcept { ready_.remove(node); }
-
     /// Queues for the next turn, behind what the system has to say.
     void defer(ready_node& node) noexcept {
         deferred_.push(node);
@@ -160,6 +151,7 @@ public:
     void for_each_ready(Look look) const {
         ready_.for_each(look);
         deferred_.for_each(look);
+        posted_.for_each(look);
     }
 
     // Fibers and sockets -----------------------------------------------------------------------
@@ -313,14 +305,32 @@ public:
     // Any thread -------------------------------------------------------------------------------
 
     void post(posted_function& function) noexcept {
-        if (current_run() == &state_) return ready_.push(function);
-        if (inbox_.push(function)) reactor_->wake();
+        if (current_run() == &state_)
+            post_here(function);
+        else if (inbox_.push(function))
+            reactor_->wake();
+    }
+
+    /// The same from the loop's thread.
+    void post_here(posted_function& function) noexcept {
+        posted_.push(function);
+        queue_posted();
     }
 
     /// Takes back what was posted and has not run. From the loop's thread.
     void withdraw(posted_function& function) noexcept {
         take_inbox();
-        ready_.remove(function);
+        withdraw_here(function);
+    }
+
+    /// The same for what was posted from the loop's thread, or never.
+    void withdraw_here(posted_function& function) noexcept { posted_.remove(function); }
+
+    /// Resumes a coroutine from within a posted function.
+    void resume(suspension& suspended) {
+        state_.current = suspended.owner;
+        suspended.owner->waiting = nullptr;
+        run_coroutine(suspended.waiter);
     }
 
     void stop() noexcept {
@@ -668,7 +678,34 @@ private:
     }
 
     CURFEW_COLD void take_inbox() noexcept {
-        if (inbox_.take(ready_)) unusual_ |= has_stopped;
+        if (inbox_.take(posted_)) unusual_ |= has_stopped;
+        queue_posted();
+    }
+
+    /// Stands in `ready_` for what is posted, of which it calls one at a time.
+    struct posted_turn : posted_function {
+        loop& of;
+        bool queued = false;
+        explicit posted_turn(loop& whole) noexcept : of(whole) {
+            run = [](posted_function& self, bool wanted) {
+                auto& turn = static_cast<posted_turn&>(self);
+                turn.queued = false;
+                posted_function* const oldest = turn.of.posted_.pop();
+                if (!oldest) return;  // it has been taken back
+                // The others come next, before what this one makes ready.
+                if (!turn.of.posted_.empty()) {
+                    turn.queued = true;
+                    turn.of.ready_.push_first(turn);
+                }
+                oldest->run(*oldest, wanted);
+            };
+        }
+    };
+
+    void queue_posted() noexcept {
+        if (posted_.empty() || posted_turn_.queued) return;
+        posted_turn_.queued = true;
+        ready_.push(posted_turn_);
     }
 
     // The ends of fibers -----------------------------------------------------------------------
@@ -916,6 +953,8 @@ private:
     fiber outside_;        // of coroutines that are not tasks, and the root of the tree
     nursery tasks_;        // what was spawned on its own
     nursery guests_;       // tasks that other libraries' coroutines await
+    posted_queue posted_;
+    posted_turn posted_turn_{*this};
     std::atomic<const void*> thread_{nullptr};  // the identity of the one in which it runs
 };
 

@@ -81,7 +81,7 @@ public:
         const auto frame = detail::task_access::take(work);
         record.ended = &note_end<T>;
         loop_.spawn(frame, frame.promise(), record, *this);
-        if (size_++ == 0 && joiner_) loop_.unready(*joiner_);  // its join goes on waiting
+        if (size_++ == 0 && joiner_) loop_.withdraw_here(joiner_->end_);  // its join goes on
         if (cancelled_) record.cancel(record.root);
         if (interrupted_) record.mark_root(true);
         return join_handle<T>(record);
@@ -111,7 +111,9 @@ public:
         joiner(const joiner&) = delete;
         joiner& operator=(const joiner&) = delete;
         ~joiner() {
-            if (group_.joiner_ == this) group_.joiner_ = nullptr;
+            if (group_.joiner_ != this) return;
+            group_.joiner_ = nullptr;
+            group_.loop_.withdraw_here(end_);
         }
 
         bool await_ready() const noexcept { return group_.size_ == 0; }
@@ -135,13 +137,29 @@ public:
             since = group_.loop_.recent();
             owner->waiting = this;
             group_.joiner_ = this;
+            end_.owner = owner;
             if (owner->cancelled()) joining.interrupt(*this, false);
         }
 
         optional_result await_resume() { return group_.report(owner); }
 
     private:
+        friend task_group;
+
+        /// Posted when the last child has ended, and taken back should there be another one before
+        /// it is its turn.
+        struct end_of_children : detail::posted_function {
+            joiner& told;
+            explicit end_of_children(joiner& waiting) noexcept : told(waiting) {
+                run = [](posted_function& self, bool wanted) {
+                    joiner& to = static_cast<end_of_children&>(self).told;
+                    if (wanted) to.group_.loop_.resume(to);
+                };
+            }
+        };
+
         task_group& group_;
+        end_of_children end_{*this};
     };
 
     /// Waits until all children have ended, also those that are spawned meanwhile. Yields the first
@@ -179,7 +197,7 @@ private:
 
     static void note_gone(detail::nursery& home) noexcept {
         auto& group = static_cast<task_group&>(home);
-        if (--group.size_ == 0 && group.joiner_) group.loop_.make_ready(*group.joiner_);
+        if (--group.size_ == 0 && group.joiner_) group.loop_.post_here(group.joiner_->end_);
     }
 
     static std::error_code error_of(const std::error_code& error) noexcept { return error; }
@@ -219,7 +237,7 @@ private:
     bool cut_short_ = false;    // a child has been, by what is around the group
     const int exceptions_ = std::uncaught_exceptions();
     std::size_t size_ = 0;
-    detail::suspension* joiner_ = nullptr;
+    joiner* joiner_ = nullptr;
     std::error_code error_;
     std::exception_ptr failed_by_;
 };

@@ -31,6 +31,13 @@ public:
         end_ = &node.next;
     }
 
+    /// Before all others.
+    void push_first(ready_node& node) noexcept {
+        node.next = head_;
+        if (!head_) end_ = &node.next;
+        head_ = &node;
+    }
+
     /// Null when empty.
     ready_node* pop() noexcept {
         ready_node* node = head_;
