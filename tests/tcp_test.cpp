@@ -564,6 +564,53 @@ REACTOR_TEST("a connection that has been closed by its peer is still accepted wi
     });
 }
 
+REACTOR_TEST("accept says who has connected") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        tcp::acceptor acceptor(ctx);
+        acceptor.listen(any_port()).value();
+        ip::endpoint who;
+        {
+            const auto peer = blocking_connect(acceptor.local_endpoint());
+            auto server = (co_await acceptor.accept(who)).value();
+            CHECK(who == ip::endpoint(ip::address::loopback_v4(), native::port_of(peer.fd())));
+            CHECK(server.remote_endpoint() == who);
+        }
+        CHECK((co_await with_timeout(acceptor.accept(who), 0s)).error() == errc::timed_out);
+        CHECK(who.is_unspecified());
+    });
+}
+
+#if defined(__linux__)  // where a connection that has been reset is still accepted
+REACTOR_TEST("accept says who has connected, also when they have reset the connection") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        for (const char* loopback : loopbacks) {
+            tcp::acceptor acceptor(ctx);
+            acceptor.listen(ip::endpoint::parse(loopback).value()).value();
+            ip::endpoint expected;
+            const auto come_and_go = [&]() -> task<> {
+                tcp::socket client(ctx);
+                (co_await client.connect(acceptor.local_endpoint())).value();
+                expected = client.local_endpoint();
+                client.abort();
+            };
+            ip::endpoint who;
+            co_await come_and_go();
+            auto first = (co_await acceptor.accept(who)).value();
+            CHECK(who == expected);
+            co_await come_and_go();
+            auto second = (co_await acceptor.accept()).value();
+#if !defined(TEST_PLATFORM_QUIRKY) && !defined(CURFEW_POSIX_ONLY)
+            CHECK(first.remote_endpoint() == who);
+            CHECK(second.remote_endpoint() == expected);
+            std::array<char, 4> buffer;
+            CHECK((co_await second.read_some(buffer)).error() == std::errc::connection_reset);
+            CHECK(second.remote_endpoint() == expected);
+#endif
+        }
+    });
+}
+#endif
+
 REACTOR_TEST("many connections are accepted and served") {
     run(kind, [&](io_context& ctx) -> task<> {
         tcp::acceptor acceptor(ctx);

@@ -30,7 +30,7 @@ public:
     /// The descriptor, still curfew's; `platform::invalid_socket` if it is closed.
     native_handle_type native_handle() const noexcept { return state_->handle; }
 
-    /// Gives the descriptor away, open and non-blocking; it is the caller's to close. Pending
+    /// Gives the descriptor away, open, non-blocking and to be closed on exec; it is the caller's to close. Pending
     /// operations end with `canceled`. `platform::invalid_socket` if it was closed.
     native_handle_type release() noexcept {
         if (!is_open()) return platform::invalid_socket;

@@ -40,12 +40,20 @@ public:
     explicit socket(io_context& context)
         : socket_base(detail::loop_of(context), platform::transport::stream) {}
 
-    /// Takes in a connected (or connecting) descriptor and makes it non-blocking. With an error it
-    /// remains the caller's.
+    /// Takes in a connected (or connecting) descriptor of a stream. With an error it remains the
+    /// caller's.
+    ///
+    /// The descriptor is changed: it is made non-blocking (O_NONBLOCK), which all see who share it,
+    /// will be closed on exec (FD_CLOEXEC; on Windows it is left as it was), and raises no SIGPIPE
+    /// any more (SO_NOSIGPIPE, where there is that). `release` undoes none of this. Whoever makes it
+    /// blocking again does no harm to reads and writes where the system has MSG_DONTWAIT.
+    ///
+    /// It may be another stream than TCP's, a local one say, whose reads cost one call more each
+    /// then. With TLS in the kernel (TCP_ULP) adopt it after that has been switched on.
     static result<socket> adopt(io_context& context, native_handle_type handle) {
         if (const int error = platform::adopt(handle, platform::transport::stream))
             return detail::system_error(error);
-        return socket(detail::loop_of(context), handle);
+        return socket(detail::loop_of(context), handle, !platform::is_tcp(handle));
     }
 
     /// Makes the descriptor without connecting it, so that options can be set before `connect`.
@@ -120,8 +128,11 @@ public:
         return to_result(platform::shutdown(state_->handle, how));
     }
 
+    /// Who the peer is. On Linux and Windows also after it has reset the connection; elsewhere
+    /// accept(peer) tells it. The unspecified endpoint where there is none.
     ip::endpoint remote_endpoint() const noexcept {
-        return is_open() ? ip::endpoint(platform::remote_address(state_->handle)) : ip::endpoint();
+        return is_open() ? ip::endpoint(platform::last_remote_address(state_->handle))
+                         : ip::endpoint();
     }
 
     /// TCP_NODELAY: small writes are sent at once.
@@ -134,8 +145,10 @@ public:
 
 private:
     friend class acceptor;
-    socket(detail::loop& own, native_handle_type handle)
-        : socket_base(own, platform::transport::stream, handle) {}
+    socket(detail::loop& own, native_handle_type handle, bool more_behind)
+        : socket_base(own, platform::transport::stream, handle) {
+        state_->more_behind = more_behind;
+    }
 };
 
 struct listen_options {
@@ -148,13 +161,26 @@ struct listen_options {
 /// Takes in connections.
 class acceptor : public detail::socket_base {
     struct accept_request : detail::request_of<operation_kind::accept> {
-        explicit accept_request(socket_state* on) noexcept : request_of{on} {}
-        void describe(operation& op) const noexcept { op.accepted = platform::invalid_socket; }
+        platform::socket_address* peer;
+
+        accept_request(socket_state* on, platform::socket_address* who) noexcept
+            : request_of{on}, peer(who) {}
+        void describe(operation& op) const noexcept {
+            if (peer) *peer = {};
+            op.accepted = platform::invalid_socket;
+            op.peer = peer;
+            op.more_behind = socket->more_behind;
+        }
         static result<tcp::socket> yield(operation& op, std::error_code error) {
             if (error) return error;
             // The acceptor may be gone by now; the fiber is not.
             detail::loop* const own = op.owner->loop ? op.owner->loop : op.socket->loop;
-            return tcp::socket(*own, std::exchange(op.accepted, platform::invalid_socket));
+            tcp::socket made(*own, std::exchange(op.accepted, platform::invalid_socket),
+                             op.more_behind);
+            // (Not every reactor is told by the system who it was.)
+            if (op.peer && op.peer->family == platform::family::unspecified)
+                *op.peer = platform::last_remote_address(made.native_handle());
+            return made;
         }
         static void discard(operation& op) noexcept {
             if (op.progress == operation::state::complete && op.result == outcome::success &&
@@ -168,11 +194,14 @@ public:
     explicit acceptor(io_context& context)
         : socket_base(detail::loop_of(context), platform::transport::stream) {}
 
-    /// Takes in a descriptor that listens. With an error it remains the caller's.
+    /// Takes in a descriptor that listens, and changes it as `socket::adopt` does. With an error it
+    /// remains the caller's. (No flag keeps accept(2) from blocking: should somebody who shares the
+    /// descriptor make it blocking again, the loop stands still whenever another process is quicker
+    /// to take a connection.)
     static result<acceptor> adopt(io_context& context, native_handle_type handle) {
         if (const int error = platform::adopt(handle, platform::transport::stream))
             return detail::system_error(error);
-        return acceptor(detail::loop_of(context), handle);
+        return acceptor(detail::loop_of(context), handle, !platform::is_tcp(handle));
     }
 
     /// Opens, binds and listens. With port 0 the system chooses one: see `local_endpoint`. After
@@ -189,12 +218,21 @@ public:
     /// descriptor for it: it stays in the queue, for a later `accept`. Connections that
     /// died in the queue are passed over.
     auto accept() noexcept {
-        return detail::socket_operation<accept_request>(accept_request(state_));
+        return detail::socket_operation<accept_request>(accept_request(state_, nullptr));
+    }
+
+    /// The same, and `peer` says who has connected, also if they are gone by then, which not every
+    /// system tells the socket (see `socket::remote_endpoint`). It must live until the operation
+    /// has ended.
+    auto accept(ip::endpoint& peer) noexcept {
+        return detail::socket_operation<accept_request>(accept_request(state_, &peer.raw()));
     }
 
 private:
-    acceptor(detail::loop& own, native_handle_type handle)
-        : socket_base(own, platform::transport::stream, handle) {}
+    acceptor(detail::loop& own, native_handle_type handle, bool more_behind)
+        : socket_base(own, platform::transport::stream, handle) {
+        state_->more_behind = more_behind;
+    }
 
     int start_listening(const ip::endpoint& at, const listen_options& options) noexcept {
         const auto handle = state_->handle;

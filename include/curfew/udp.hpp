@@ -20,7 +20,8 @@ public:
     explicit socket(io_context& context)
         : socket_base(detail::loop_of(context), platform::transport::datagram) {}
 
-    /// Takes in a descriptor and makes it non-blocking. With an error it remains the caller's.
+    /// Takes in a descriptor. With an error it remains the caller's. It is changed as
+    /// tcp::socket::adopt says: O_NONBLOCK, FD_CLOEXEC, SO_NOSIGPIPE.
     static result<socket> adopt(io_context& context, native_handle_type handle) {
         if (const int error = platform::adopt(handle, platform::transport::datagram))
             return detail::system_error(error);

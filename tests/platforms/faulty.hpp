@@ -108,11 +108,11 @@ inline transfer send_to(socket_handle handle, const buffer* list, std::size_t si
     return ordinary::send_to(handle, list, size, receiver);
 }
 
-inline int accept(socket_handle listener, socket_handle& handle) noexcept {
+inline int accept(socket_handle listener, socket_handle& handle, socket_address* peer) noexcept {
     if (faults::one_in(4)) return ECONNABORTED;
     if (faulty::would_block_for_nothing()) return EAGAIN;
     if (faults::here().visible && faults::one_in(4)) return EMFILE;
-    return ordinary::accept(listener, handle);
+    return ordinary::accept(listener, handle, peer);
 }
 
 inline int connect(socket_handle handle, const socket_address& address) noexcept {

@@ -215,6 +215,8 @@ inline int adopt(socket_handle handle, transport type) noexcept {
     return detail::set(handle, console::sol_socket, console::so_nbio, 1);
 }
 
+inline bool is_tcp(socket_handle) noexcept { return true; }  // it has no other streams
+
 inline void reset_on_close(socket_handle handle) noexcept {
     const console::linger abortive{1, 0};
     console::setsockopt(detail::number_of(handle), console::sol_socket, console::so_linger,
@@ -252,12 +254,14 @@ inline int connect_result(socket_handle handle) noexcept {
                                                             : console::last_error();
 }
 
-inline int accept(socket_handle listener, socket_handle& handle) noexcept {
+inline int accept(socket_handle listener, socket_handle& handle, socket_address* peer) noexcept {
+    console::address address;
     int number;
     do {
-        number = console::accept(detail::number_of(listener), nullptr);
+        number = console::accept(detail::number_of(listener), peer ? &address : nullptr);
     } while (number < 0 && interrupted(console::last_error()));
     if (number < 0) return console::last_error();
+    if (peer) *peer = detail::from_native(address);
     return detail::make_handle(number, handle);
 }
 
@@ -374,6 +378,10 @@ inline socket_address remote_address(socket_handle handle) noexcept {
     return console::getpeername(detail::number_of(handle), &address) < 0
                ? socket_address{}
                : detail::from_native(address);
+}
+
+inline socket_address last_remote_address(socket_handle handle) noexcept {
+    return remote_address(handle);
 }
 
 inline std::uint32_t interface_index(const char*) noexcept { return 0; }  // without IPv6: no scopes

@@ -70,7 +70,9 @@ struct socket_state {
     /// direction; a reactor that is better off without tries sets none.
     std::uint8_t worth_trying = 0;
     /// Reads that fall short do not mean that nothing is left: the end of the stream, an error or
-    /// urgent data may stand behind, and their event has been seen already.
+    /// urgent data may stand behind, and their event has been seen already; or the stream is none
+    /// of TCP's, where they never mean that (see platform::is_tcp). With an acceptor: the streams
+    /// that it accepts are such.
     bool more_behind = false;
     /// The reactor's word that it will look at `reader` and `writer` whenever the socket may be
     /// ready, until the handle is gone: operations that have to wait need no `start`. Of a `plain`
@@ -160,13 +162,16 @@ struct operation : detail::suspension {
         platform::socket_handle accepted;   // accept, with success
     };
     std::size_t transferred;
-    const platform::buffer* buffers;
+    union {
+        const platform::buffer* buffers;
+        platform::socket_address* peer;  // accept: where to say who has connected; may be null
+    };
     std::uint32_t buffer_count;
     int error;  // with outcome::system, else not set; the reactor's own while pending
     operation_kind kind;
     readiness interest;
-    bool plain;          // a read or write with one buffer that is done with any byte moved
-    std::uint8_t spare;  // so that one store sets these four
+    bool plain;        // a read or write with one buffer that is done with any byte moved
+    bool more_behind;  // accept: of the new socket, see socket_state (one store sets these four)
     bool exact = false;  // read or write: go on until the buffers are full or empty
     state progress = state::idle;
     outcome result = outcome::success;
@@ -193,7 +198,7 @@ struct operation : detail::suspension {
         kind = what;
         interest = directions;
         plain = is_plain;
-        spare = 0;
+        more_behind = false;
         buffer_count = count;
         offset = 0;
         transferred = 0;
@@ -206,7 +211,7 @@ struct operation : detail::suspension {
         kind = what;
         interest = directions;
         plain = true;
-        spare = 0;
+        more_behind = false;
     }
 
     void describe_rest() noexcept {

@@ -185,6 +185,15 @@ inline constexpr int send_flags = 0;
 inline constexpr int send_flags = MSG_NOSIGNAL;
 #endif
 
+// The library's calls never block, not even where somebody who shares the descriptor (a child
+// process, a duplicate) has cleared its O_NONBLOCK, which belongs to them all. It matters for what
+// has no such flag: connect and accept.
+#if defined(MSG_DONTWAIT)
+inline constexpr int no_wait = MSG_DONTWAIT;
+#else
+inline constexpr int no_wait = 0;
+#endif
+
 inline int set_flag(socket_handle handle, int level, int name, int value) noexcept {
     return ::setsockopt(handle, level, name, &value, sizeof value) < 0 ? errno : 0;
 }
@@ -262,14 +271,39 @@ inline int open(family which, transport type, socket_handle& handle) noexcept {
 #endif
 }
 
-/// Takes in a descriptor from elsewhere: checks that it is a socket of this type and makes it
-/// non-blocking. After an error it is as it was.
+/// Takes in a descriptor from elsewhere: checks that it is a socket of this type, and makes it
+/// non-blocking (for all who share it), closed on exec (this descriptor alone) and silent where
+/// SIGPIPE is concerned (SO_NOSIGPIPE, where there is that). After an error it is as it was, except
+/// perhaps for the first of these.
 inline int adopt(socket_handle handle, transport type) noexcept {
     int kind = 0;
     socklen_t size = sizeof kind;
     if (::getsockopt(handle, SOL_SOCKET, SO_TYPE, &kind, &size) < 0) return errno;
     if (kind != (type == transport::stream ? SOCK_STREAM : SOCK_DGRAM)) return EPROTOTYPE;
     return detail::prepare(handle);
+}
+
+/// True if a read from this stream that falls short of its buffer has taken all there was, as with
+/// TCP. Other streams end a read where something else begins: a local one where descriptors or
+/// credentials are attached, TLS in the kernel at each of its records (once it is switched on).
+inline bool is_tcp(socket_handle handle) noexcept {
+#if defined(SO_PROTOCOL) && !defined(CURFEW_POSIX_ONLY)
+    int protocol = 0;
+    socklen_t size = sizeof protocol;
+    if (::getsockopt(handle, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) < 0) return false;
+    if (protocol != IPPROTO_TCP) return false;
+#if defined(TCP_ULP)
+    char upper_layer[16];
+    size = sizeof upper_layer;
+    if (::getsockopt(handle, IPPROTO_TCP, TCP_ULP, upper_layer, &size) == 0 && size > 0)
+        return false;
+#endif
+    return true;
+#else
+    detail::native_address own;
+    if (::getsockname(handle, own.get(), &own.size) < 0) return false;
+    return own.storage.ss_family == AF_INET || own.storage.ss_family == AF_INET6;
+#endif
 }
 
 /// Makes the coming `close` reset the connection. Errors do not matter: a socket that cannot
@@ -317,29 +351,37 @@ inline int connect_result(socket_handle handle) noexcept {
     return errno == ENOTCONN ? EINPROGRESS : errno;
 }
 
-inline int accept(socket_handle listener, socket_handle& handle) noexcept {
+/// Leaves in `*peer`, if that is not null, who has connected: also if they are gone by now. POSIX
+/// has no flag that keeps this call from blocking: on a listener that somebody else has made
+/// blocking it waits for a connection, if there is none (any more).
+inline int accept(socket_handle listener, socket_handle& handle, socket_address* peer) noexcept {
+    detail::native_address address;
+    sockaddr* const native = peer ? address.get() : nullptr;
+    socklen_t* const size = peer ? &address.size : nullptr;
 #if defined(SOCK_NONBLOCK) && !defined(CURFEW_POSIX_ONLY)
-    return detail::retrying([&] {
-        return handle = ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    const int error = detail::retrying([&] {
+        return handle = ::accept4(listener, native, size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     });
+    if (error) return error;
 #else
     if (const int error =
-            detail::retrying([&] { return handle = ::accept(listener, nullptr, nullptr); }))
+            detail::retrying([&] { return handle = ::accept(listener, native, size); }))
         return error;
     if (const int error = detail::prepare(handle)) {
         platform::close(handle);
         handle = invalid_socket;
         return error;
     }
-    return 0;
 #endif
+    if (peer) *peer = detail::from_native(address);
+    return 0;
 }
 
 /// Receives into one buffer. The number of bytes (0: end of stream), or the negated error number;
 /// an interrupted call is not repeated.
 CURFEW_HOT inline std::ptrdiff_t receive(socket_handle handle, std::byte* data,
                                          std::size_t size) noexcept {
-    const auto n = ::recv(handle, data, size, 0);
+    const auto n = ::recv(handle, data, size, detail::no_wait);
     if (n > 0) [[likely]]
         return n;
     return n == 0 ? 0 : -errno;
@@ -347,7 +389,7 @@ CURFEW_HOT inline std::ptrdiff_t receive(socket_handle handle, std::byte* data,
 
 CURFEW_HOT inline std::ptrdiff_t send(socket_handle handle, const std::byte* data,
                                       std::size_t size) noexcept {
-    const auto n = ::send(handle, data, size, detail::send_flags);
+    const auto n = ::send(handle, data, size, detail::send_flags | detail::no_wait);
     if (n > 0) [[likely]]
         return n;
     return n == 0 ? 0 : -errno;
@@ -358,7 +400,7 @@ inline transfer receive(socket_handle handle, const buffer* list, std::size_t si
                         std::size_t skip) noexcept {
     detail::buffer_vector buffers(list, size, skip);
     msghdr header = detail::message(buffers, nullptr);
-    return detail::transferring([&] { return ::recvmsg(handle, &header, 0); });
+    return detail::transferring([&] { return ::recvmsg(handle, &header, detail::no_wait); });
 }
 
 #if defined(TCP_INQ) && defined(TCP_CM_INQ) && !defined(CURFEW_POSIX_ONLY)
@@ -381,7 +423,7 @@ inline transfer receive(socket_handle handle, const buffer* list, std::size_t si
     const transfer got = detail::transferring([&] {
         header.msg_control = control;
         header.msg_controllen = sizeof control;
-        return ::recvmsg(handle, &header, 0);
+        return ::recvmsg(handle, &header, detail::no_wait);
     });
     nothing_left = false;
     if (got.error) return got;
@@ -399,7 +441,8 @@ inline transfer send(socket_handle handle, const buffer* list, std::size_t size,
                      std::size_t skip) noexcept {
     detail::buffer_vector buffers(list, size, skip);
     msghdr header = detail::message(buffers, nullptr);
-    return detail::transferring([&] { return ::sendmsg(handle, &header, detail::send_flags); });
+    return detail::transferring(
+        [&] { return ::sendmsg(handle, &header, detail::send_flags | detail::no_wait); });
 }
 
 /// Receives one datagram; `message_too_long` with the count that fitted when it was cut.
@@ -410,7 +453,7 @@ inline transfer receive_from(socket_handle handle, const buffer* list, std::size
     msghdr header;
     transfer got = detail::transferring([&] {
         header = detail::message(buffers, &address);
-        return ::recvmsg(handle, &header, 0);
+        return ::recvmsg(handle, &header, detail::no_wait);
     });
     if (got.error) return got;
     address.size = header.msg_namelen;
@@ -427,7 +470,8 @@ inline transfer send_to(socket_handle handle, const buffer* list, std::size_t si
     detail::native_address address;
     if (receiver) address = detail::to_native(*receiver);
     msghdr header = detail::message(buffers, receiver ? &address : nullptr);
-    return detail::transferring([&] { return ::sendmsg(handle, &header, detail::send_flags); });
+    return detail::transferring(
+        [&] { return ::sendmsg(handle, &header, detail::send_flags | detail::no_wait); });
 }
 
 inline int shutdown(socket_handle handle, shutdown_side side) noexcept {
@@ -461,6 +505,23 @@ inline socket_address remote_address(socket_handle handle) noexcept {
     detail::native_address address;
     if (::getpeername(handle, address.get(), &address.size) < 0) return {};
     return detail::from_native(address);
+}
+
+/// Who the peer is, or was: unlike getpeername, Linux' SO_PEERNAME also tells it of a connection that
+/// has been reset.
+inline socket_address last_remote_address(socket_handle handle) noexcept {
+    const socket_address now = remote_address(handle);
+#if defined(SO_PEERNAME) && !defined(CURFEW_POSIX_ONLY)
+    if (now.family != family::unspecified) return now;
+    detail::native_address address;
+    if (::getsockname(handle, address.get(), &address.size) < 0) return now;
+    // It is of the same size; an error if there is less of it than was asked for.
+    if (::getsockopt(handle, SOL_SOCKET, SO_PEERNAME, &address.storage, &address.size) < 0)
+        return now;
+    return detail::from_native(address);
+#else
+    return now;
+#endif
 }
 
 /// The number of a network interface, for addresses with a scope; 0 if there is none of that name.
@@ -591,11 +652,14 @@ public:
     int error() const noexcept { return error_; }
     socket_handle handle() const noexcept { return ends_[0]; }
 
-    /// From any thread. A full pipe or counter is as good as a signal: the reader is awake then.
+    /// From any thread, and from signal handlers, so it leaves errno as it was. A full pipe or
+    /// counter is as good as a signal: the reader is awake then.
     void signal() noexcept {
+        const int before = errno;
         const std::uint64_t one = 1;
         [[maybe_unused]] const auto n =
             detail::transferring([&] { return ::write(ends_[1], &one, sizeof one); });
+        errno = before;
     }
 
     void drain() noexcept {

@@ -366,6 +366,15 @@ inline int adopt(socket_handle handle, transport type) noexcept {
     return detail::prepare(handle, type);
 }
 
+/// True if a read from this stream that falls short of its buffer has taken all there was.
+inline bool is_tcp(socket_handle handle) noexcept {
+    WSAPROTOCOL_INFOW info{};
+    int size = sizeof info;
+    return ::getsockopt(handle, SOL_SOCKET, SO_PROTOCOL_INFOW, reinterpret_cast<char*>(&info),
+                        &size) == 0 &&
+           info.iProtocol == IPPROTO_TCP;
+}
+
 /// Makes the coming `close` reset the connection. Errors do not matter: a socket that cannot
 /// linger has no connection to reset.
 inline void reset_on_close(socket_handle handle) noexcept {
@@ -413,14 +422,18 @@ inline int connect_result(socket_handle handle) noexcept {
     return unknown == WSAENOTCONN ? WSAEWOULDBLOCK : unknown;
 }
 
-inline int accept(socket_handle listener, socket_handle& handle) noexcept {
-    const socket_handle made = ::accept(listener, nullptr, nullptr);
+/// Leaves in `*peer`, if that is not null, who has connected.
+inline int accept(socket_handle listener, socket_handle& handle, socket_address* peer) noexcept {
+    detail::native_address address;
+    const socket_handle made =
+        ::accept(listener, peer ? address.get() : nullptr, peer ? &address.size : nullptr);
     if (made == INVALID_SOCKET) return detail::last_error();
     ::SetHandleInformation(reinterpret_cast<HANDLE>(made), HANDLE_FLAG_INHERIT, 0);
     if (const int error = detail::prepare(made, transport::stream)) {
         platform::close(made);
         return error;
     }
+    if (peer) *peer = detail::from_native(address);
     handle = made;
     return 0;
 }
@@ -531,6 +544,11 @@ inline socket_address remote_address(socket_handle handle) noexcept {
     detail::native_address address;
     if (::getpeername(handle, address.get(), &address.size) != 0) return {};
     return detail::from_native(address);
+}
+
+/// Who the peer is, or was: Windows tells it of a connection that has been reset, too.
+inline socket_address last_remote_address(socket_handle handle) noexcept {
+    return remote_address(handle);
 }
 
 /// The number of a network interface, for addresses with a scope; 0 if there is none of that name.

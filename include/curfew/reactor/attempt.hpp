@@ -183,7 +183,7 @@ inline bool datagram_moved(operation& op, platform::transfer moved) noexcept {
 
 inline bool attempt_accept(operation& op) noexcept {
     for (;;) {
-        const int error = platform::accept(op.socket->handle, op.accepted);
+        const int error = platform::accept(op.socket->handle, op.accepted, op.peer);
         if (error == 0) {
             op.socket->tried(false);
             return completed(op, outcome::success);
