@@ -27,6 +27,18 @@ using test::act_when_limits_are_over;
 using test::join;
 using test::run;
 
+REACTOR_TEST("error codes go through a channel as messages, not as its own errors") {
+    run(kind, [](io_context&) -> task<> {
+        channel<std::error_code> codes(1);
+        (co_await codes.send(errc::eof)).value();
+        const auto [ec, message] = co_await codes.receive();
+        CHECK_FALSE(ec);
+        CHECK(message == errc::eof);
+        codes.close();
+        CHECK((co_await codes.receive()).ec == errc::closed);
+    });
+}
+
 namespace {
 
 using numbers = std::vector<int>;

@@ -53,6 +53,21 @@ TEST_CASE("a result binds as an error code and a value") {
     CHECK(text == "yes");
 }
 
+TEST_CASE("a result whose value is an error code fails with one argument, and succeeds with two") {
+    const result<std::error_code> failed = std::error_code(errc::eof);
+    CHECK(failed.ec == errc::eof);
+    CHECK_FALSE(failed.data);
+    const result<std::error_code> also = errc::eof;
+    CHECK(also.ec == errc::eof);
+    const result<std::error_code> good = {{}, errc::closed};
+    CHECK(good.ok());
+    CHECK(good.value() == errc::closed);
+    const result<errc> name = {{}, errc::closed};
+    CHECK(name.ok());
+    CHECK(name.value() == errc::closed);
+    CHECK_FALSE(result<errc>(errc::eof).ok());
+}
+
 TEST_CASE("a result without a value binds as an error code alone") {
     auto [ec] = result<>(errc::eof);
     CHECK(ec == errc::eof);

@@ -49,6 +49,17 @@ REACTOR_TEST("a value that comes while it is awaited wakes the task") {
     });
 }
 
+REACTOR_TEST("a value that is an error code is no error") {
+    run(kind, [](io_context&) -> task<> {
+        thread_promise<std::error_code> promise;
+        auto future = promise.get_future();
+        promise.set_value(errc::eof);
+        const auto [ec, value] = co_await future;
+        CHECK_FALSE(ec);
+        CHECK(value == errc::eof);
+    });
+}
+
 REACTOR_TEST("an error comes as the error of the result, before and while it is awaited") {
     run(kind, [](io_context& ctx) -> task<> {
         for (const bool before : {true, false}) {

@@ -700,6 +700,25 @@ REACTOR_TEST("exceptions pass through a limit") {
 }
 #endif
 
+REACTOR_TEST("of a task that yields an error code the limit's error and the task's stand apart") {
+    struct subject {
+        static task<std::error_code> fail() { co_return errc::eof; }
+        static task<std::error_code> wait() { co_return (co_await sleep_for(1h)).ec; }
+        static task<errc> name() { co_return errc::closed; }
+    };
+    run(kind, [](io_context&) -> task<> {
+        const auto in_time = co_await with_timeout(subject::fail(), 1h);
+        CHECK_FALSE(in_time.ec);
+        CHECK(in_time.data == errc::eof);
+        const auto [late, its] = co_await with_timeout(subject::wait(), 1ms);
+        CHECK(late == errc::timed_out);
+        CHECK(its == errc::canceled);
+        const auto [ec, name] = co_await with_timeout(subject::name(), 1h);
+        CHECK_FALSE(ec);
+        CHECK(name == errc::closed);
+    });
+}
+
 REACTOR_TEST("what yields no result says canceled when a limit around its own has cut it short") {
     run(kind, [&](io_context&) -> task<> {
         const auto nothing = []() -> task<> { (void)co_await sleep_for(10s); };

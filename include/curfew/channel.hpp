@@ -92,7 +92,7 @@ public:
                 kind);
         }
         result<T> await_resume() noexcept {
-            if (message_) return std::move(*message_);
+            if (message_) return {{}, std::move(*message_)};
             const std::error_code ec = this->error();
             return ec ? result<T>(ec) : errc::closed;
         }

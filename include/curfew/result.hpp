@@ -36,6 +36,9 @@ namespace detail {
 ///
 /// A result can be awaited, which gives it back: calls that never wait (`udp::socket::connect`,
 /// `listen`) can be written like those that do.
+///
+/// One argument that is an error code makes a failure, also where `T` is one: `{{}, code}` makes
+/// the success whose value is `code`.
 template <class T = void>
 struct [[nodiscard]] result {
     static_assert(std::is_object_v<T> && std::is_default_constructible_v<T>,
@@ -48,7 +51,9 @@ struct [[nodiscard]] result {
     result() = default;
     result(std::error_code error) noexcept : ec(error) {}
     result(errc error) noexcept : ec(error) {}
-    result(T value) noexcept(std::is_nothrow_move_constructible_v<T>) : data(std::move(value)) {}
+    result(T value) noexcept(std::is_nothrow_move_constructible_v<T>) requires(
+        !std::is_same_v<T, std::error_code> && !std::is_same_v<T, errc>)
+        : data(std::move(value)) {}
     result(std::error_code error, T value) noexcept(std::is_nothrow_move_constructible_v<T>)
         : ec(error), data(std::move(value)) {}
 

@@ -195,10 +195,11 @@ public:
 
     thread_future<T> get_future() const noexcept { return thread_future<T>(state_); }
 
-    template <class... Value>
-    void set_value(Value&&... value) {
-        fulfil(result<T>(std::forward<Value>(value)...));
+    template <class Value>
+    void set_value(Value&& value) {
+        fulfil(result<T>({}, std::forward<Value>(value)));
     }
+    void set_value() { fulfil(result<T>()); }
     void set_error(std::error_code error) noexcept { fulfil(result<T>(error)); }
 
 private:

@@ -214,7 +214,7 @@ private:
             if (expired() && own.ec == errc::canceled) own.ec = errc::timed_out;
             return own;
         } else {
-            yielded own(scoped_.resume());
+            yielded own({}, scoped_.resume());
             own.ec = cut_short();
             return own;
         }
