@@ -495,6 +495,173 @@ REACTOR_TEST("poll_for starts one thing each time, even if looking has spent the
     CHECK(ctx.poll_for(1ns) == 0);
 }
 
+REACTOR_TEST("poll_until ticks once, serves the network, and lasts until its end") {
+    watched own(kind);
+    events log;
+    own.ctx.spawn([](events& to) -> task<> {
+        for (;;) {
+            co_await next_tick();
+            to.push_back(1);
+        }
+    }(log));
+    own.ctx.poll();
+    auto end = curfew::clock::now();
+    for (int frame = 1; frame <= 5; ++frame) {
+        own.ctx.spawn(sleep_and_note(1ms, log, 2));
+        // Others bring something in the midst of it, too.
+        std::thread other([&] { own.ctx.post([&] { log.push_back(3); }); });
+        end = std::max(end, curfew::clock::now()) + 5ms;
+        own.ctx.poll_until(end);
+        CHECK(curfew::clock::now() >= end);
+        other.join();
+        CHECK(std::count(log.begin(), log.end(), 1) == frame);
+    }
+    own.ctx.poll();  // what a busy machine has left
+    CHECK(std::count(log.begin(), log.end(), 2) == 5);
+    CHECK(std::count(log.begin(), log.end(), 3) == 5);
+    CHECK(own.log->waits.size() < 500);
+}
+
+REACTOR_TEST("poll_until lasts until its end with nothing to do at all, asleep") {
+    watched own(kind);
+    const auto end = curfew::clock::now() + 5ms;
+    CHECK(own.ctx.poll_until(end) == 0);
+    CHECK(curfew::clock::now() >= end);
+    CHECK(own.log->waits.size() < 20);
+}
+
+REACTOR_TEST("poll_until with its end in the past gives all their tick, and the system one look") {
+    watched own(kind);
+    int ticks = 0;
+    int steps = 0;
+    for (int i = 0; i < 1'000; ++i)
+        own.ctx.spawn([](int& count) -> task<> {
+            for (;;) {
+                co_await next_tick();
+                ++count;
+            }
+        }(ticks));
+    own.ctx.spawn([](int& count) -> task<> {  // never out of work
+        for (;;) {
+            ++count;
+            co_await yield();
+        }
+    }(steps));
+    own.ctx.poll();
+    for (int frame = 1; frame <= 5; ++frame) {
+        own.log->waits.clear();
+        const int before = steps;
+        CHECK(own.ctx.poll_until(curfew::clock::now() - 1ms) >= 1'000);
+        CHECK(ticks == frame * 1'000);
+        CHECK(steps > before);
+        CHECK_FALSE(own.log->waits.empty());
+        for (const auto wait : own.log->waits) CHECK(wait == 0ns);
+    }
+}
+
+REACTOR_TEST("poll_until starts nothing new after its end but what its tick has made ready") {
+    io_context ctx(kind);
+    events log;
+    const auto heavy = [](events& to, int id) -> task<> {
+        to.push_back(id);
+        work_until(curfew::clock::now() + 5ms);
+        co_return;
+    };
+    const auto spawns = [&](io_context& own) -> task<> {
+        co_await next_tick();
+        for (int id = 1; id <= 3; ++id) own.spawn(heavy(log, id));
+    };
+    ctx.spawn(spawns(ctx));
+    ctx.poll();
+    ctx.poll_until(curfew::clock::now() + 4ms);  // spent by the first one, if not before
+    CHECK(log.size() <= 1);
+    while (log.size() < 3) ctx.poll_until(curfew::clock::now() + 1ms);
+    CHECK(log == events{1, 2, 3});
+}
+
+REACTOR_TEST("a stop ends poll_until before its time, and a tick is not lost by it") {
+    io_context ctx(kind);
+    events log;
+    ctx.spawn([](io_context& own, events& to) -> task<> {
+        co_await next_tick();
+        to.push_back(1);
+        own.stop();
+    }(ctx, log));
+    ctx.poll();
+    ctx.spawn([](events& to) -> task<> {
+        co_await next_tick();
+        to.push_back(2);
+    }(log));
+    ctx.poll();  // the first has stopped it
+    const auto far = curfew::clock::now() + 1h;
+    ctx.spawn(sleep_and_note(1ms, log, 3));
+    ctx.spawn([](io_context& own, events& to) -> task<> {
+        while (to.back() != 3) (void)co_await sleep_for(100us);
+        own.stop();
+    }(ctx, log));
+    ctx.poll_until(far);
+    CHECK(log == events{1, 2, 3});
+    ctx.stop();
+    CHECK(ctx.poll_until(far) == 0);
+}
+
+#if CURFEW_EXCEPTIONS
+REACTOR_TEST("what leaves a task comes out of poll_until, and the next one goes on") {
+    io_context ctx(kind);
+    events log;
+    for (int id = 1; id <= 2; ++id)
+        ctx.spawn([](events& to, int own) -> task<> {
+            co_await next_tick();
+            to.push_back(own);
+            throw std::runtime_error("from a task");
+        }(log, id));
+    ctx.post([] { throw std::runtime_error("from a function"); });
+    CHECK_THROWS_AS(ctx.poll_until(curfew::clock::now() + 1h), std::runtime_error);
+    for (int i = 0; i < 2; ++i)
+        CHECK_THROWS_AS(ctx.poll_until(curfew::clock::now() + 1h), std::runtime_error);
+    CHECK(log == events{1, 2});
+    ctx.poll_until(curfew::clock::now() + 1ms);
+}
+#endif
+
+REACTOR_TEST("a loop whose tasks wait for ticks sleeps in the system, and does not spin") {
+    watched own(kind);
+    own.ctx.spawn([]() -> task<> {
+        for (;;)
+            if (auto [ec] = co_await next_tick(); ec) co_return;
+    }());
+    for (int frame = 0; frame < 10; ++frame) {
+        own.ctx.poll();
+        own.ctx.run_for(3ms);
+        own.ctx.poll_until(curfew::clock::now() + 3ms);
+    }
+    CHECK(own.log->waits.size() < 200);
+}
+
+REACTOR_TEST("what yields beside a wait for a tick leaves no chores behind: run_for sleeps") {
+    watched own(kind);
+    int ticks = 0;
+    own.ctx.spawn([](int& count) -> task<> {
+        for (int i = 0; i < 5; ++i) {
+            co_await next_tick();
+            ++count;
+        }
+    }(ticks));
+    own.ctx.spawn([]() -> task<> {
+        for (int i = 0; i < 5; ++i) co_await yield();
+    }());
+    own.ctx.poll_for(10s);
+    CHECK(ticks == 0);
+    const std::size_t waits = own.log->waits.size();
+    own.ctx.run_for(5ms);
+    CHECK(ticks == 0);
+    CHECK(own.log->waits.size() < waits + 20);
+    for (int i = 1; i <= 5; ++i) {
+        own.ctx.poll_for(10s);
+        CHECK(ticks == i);
+    }
+}
+
 // Deadlines and the time --------------------------------------------------------------------------
 
 REACTOR_TEST("next_deadline is the earliest end of a sleep or limit, or none") {

@@ -407,72 +407,134 @@ REACTOR_TEST("a tick that finds the budget spent is not lost") {
     CHECK(log == events{1});
 }
 
-REACTOR_TEST("in run and its kind every turn of the loop is a tick") {
+REACTOR_TEST("run and its kind tick nothing: they last, and who waits for a tick is left waiting") {
     io_context ctx(kind);
     int ticks = 0;
-    const auto work = [](int& count) -> task<> {
-        for (int i = 0; i < 10; ++i) {
-            co_await next_tick();
+    ctx.spawn([](int& count) -> task<> {
+        for (;;) {
+            if (auto [ec] = co_await next_tick(); ec) co_return;
             ++count;
         }
-    };
-    ctx.spawn(work(ticks));
-    ctx.run();
-    CHECK(ticks == 10);
-    ctx.block_on(work(ticks));
-    CHECK(ticks == 20);
-    ctx.spawn(work(ticks));
-    while (ctx.run_one() != 0) {}
-    CHECK(ticks == 30);
+    }(ticks));
+    ctx.poll();
+    const auto begin = curfew::clock::now();
+    CHECK(ctx.run_for(10ms) == 0);
+    CHECK(ctx.run_until(begin + 20ms) == 0);
+    CHECK(curfew::clock::now() >= begin + 20ms);
+    ctx.block_on([]() -> task<> { (void)co_await sleep_for(1ms); }());
+    ctx.spawn([]() -> task<> { (void)co_await sleep_for(1ms); }());
+    CHECK(ctx.run_one() == 1);  // begins
+    CHECK(ctx.run_one() == 1);  // has slept
+    ctx.post([&] { ctx.stop(); });
+    CHECK(ctx.run() == 1);
+    CHECK(ticks == 0);
+    ctx.poll();
+    CHECK(ticks == 1);
 }
 
-REACTOR_TEST("a task that waits for ticks for ever lets everything else go on") {
-    io_context ctx(kind);
-    bool awake = false;
-    ctx.spawn([](bool& end) -> task<> {
-        while (!end) co_await next_tick();
-    }(awake));
-    ctx.spawn([](bool& end) -> task<> {
-        (void)co_await sleep_for(1ms);
-        end = true;
-    }(awake));
-    ctx.run();
-    CHECK(awake);
-}
-
-REACTOR_TEST("who is cancelled while waiting for the tick is told so at the tick, not before") {
+REACTOR_TEST("who is cancelled while waiting for the tick is told so without one") {
     io_context ctx(kind);
     std::vector<std::error_code> seen;
     auto handle = ctx.spawn([](std::vector<std::error_code>& to) -> task<> {
-        for (int i = 0; i < 2; ++i) {
+        for (int i = 0; i < 3; ++i) {
             const auto [ec] = co_await next_tick();
             to.push_back(ec);
         }
     }(seen));
     ctx.poll();
-    ctx.post([&] { handle.cancel(); });
-    ctx.poll_for(1s);  // the tick comes before the function
+    ctx.poll();
     REQUIRE(seen.size() == 1);
     CHECK_FALSE(seen[0]);
-    ctx.poll();
-    REQUIRE(seen.size() == 2);
+    handle.cancel();
+    CHECK(seen.size() == 1);
+    ctx.run();
+    REQUIRE(seen.size() == 3);
     CHECK(seen[1] == errc::canceled);
-
-    seen.clear();
-    auto other = ctx.spawn([](std::vector<std::error_code>& to) -> task<> {
-        to.push_back((co_await next_tick()).ec);
-        to.push_back((co_await next_tick()).ec);  // in a cancelled task: at once
-    }(seen));
-    ctx.poll();
-    other.cancel();
-    CHECK_FALSE(other.done());
-    ctx.poll();
-    REQUIRE(seen.size() == 2);
-    CHECK(seen[0] == errc::canceled);
-    CHECK(seen[1] == errc::canceled);
+    CHECK(seen[2] == errc::canceled);
+    CHECK(handle.done());
 }
 
-REACTOR_TEST("a limit that expires while the tick is waited for says timed_out at the tick") {
+REACTOR_TEST("of many who wait for the tick some may be cancelled; the others keep their order") {
+    io_context ctx(kind);
+    events log;
+    std::vector<join_handle<>> all;
+    for (int id = 0; id < 100; ++id)
+        all.push_back(ctx.spawn([](events& to, int own) -> task<> {
+            const auto [ec] = co_await next_tick();
+            to.push_back(ec ? -own : own);
+        }(log, id)));
+    ctx.poll();
+    events expected;
+    for (int id = 99; id > 0; id -= 2) {
+        all[static_cast<std::size_t>(id)].cancel();
+        expected.push_back(-id);
+    }
+    ctx.run_for(0s);
+    CHECK(log == expected);
+    for (int id = 0; id < 100; id += 2) expected.push_back(id);
+    ctx.poll();
+    CHECK(log == expected);
+}
+
+#if TEST_CAN_DIE
+REACTOR_TEST("run with tasks that all wait for a tick says so and ends the program") {
+    const auto waits = []() -> task<> { co_await next_tick(); };
+    const auto dies = [&](auto begin) {
+        const auto end = test::death_of([&] {
+            io_context ctx(kind);
+            begin(ctx);
+        });
+        CHECK(end.signal == SIGABRT);
+        CHECK(end.said.starts_with("curfew: all tasks wait for a tick, and run() has none"));
+    };
+    dies([&](io_context& ctx) { ctx.spawn(waits()), ctx.run(); });
+    dies([&](io_context& ctx) { ctx.block_on(waits()); });
+    dies([&](io_context& ctx) {
+        ctx.spawn(waits());
+        while (ctx.run_one() != 0) {}
+    });
+    dies([&](io_context& ctx) {  // when all others have ended
+        for (int i = 0; i < 3; ++i) ctx.spawn(waits());
+        ctx.spawn([]() -> task<> { (void)co_await sleep_for(1ms); }());
+        ctx.run();
+    });
+    dies([&](io_context& ctx) {  // those who wait for them wait for a tick, too
+        ctx.spawn([&](io_context& own) -> task<> {
+            auto handle = own.spawn(waits());
+            task_group group;
+            group.spawn([&]() -> task<> { co_await when_all(waits(), waits()); });
+            co_await when_any(waits(),
+                              [](join_handle<>& joined) -> task<> { co_await joined; }(handle));
+            co_await group.join();
+        }(ctx));
+        ctx.run();
+    });
+}
+#endif
+
+REACTOR_TEST("run goes on while somebody waits for something else than a tick") {
+    io_context ctx(kind);
+    event told;
+    bool over = false;
+    auto ticking = ctx.spawn([]() -> task<> { co_await next_tick(); }());
+    ctx.spawn([](event& wanted, bool& end) -> task<> {
+        co_await wanted.wait();
+        end = true;
+        this_context().stop();
+    }(told, over));
+    std::thread other([&] {
+        std::this_thread::sleep_for(2ms);
+        ctx.post([&] { told.set(); });
+    });
+    ctx.run();
+    other.join();
+    CHECK(over);
+    CHECK_FALSE(ticking.done());
+    ctx.poll();
+    CHECK(ticking.done());
+}
+
+REACTOR_TEST("a limit that expires while the tick is waited for says timed_out") {
     io_context ctx(kind);
     game_clock game;
     std::vector<std::error_code> seen;
@@ -529,7 +591,8 @@ REACTOR_TEST("tasks that wait for the tick go with their context, and with what 
     ctx.post([&] { ctx.stop(); });
     CHECK_THROWS_AS(ctx.block_on(waits(log, 2)), std::system_error);  // which destroys its task
     ctx.spawn(waits(log, 3));
-    ctx.run();
+    ctx.poll();
+    ctx.poll();
     CHECK(log == events{1, 3});
 #endif
 }

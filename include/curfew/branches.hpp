@@ -194,10 +194,14 @@ private:
         static constexpr suspension_type all{
             [](suspension&, bool) noexcept {},
             [](const suspension&, wait_report& report) noexcept { report.what = "when_all"; },
+            false,
+            true,
         };
         static constexpr suspension_type any{
             [](suspension&, bool) noexcept {},
             [](const suspension&, wait_report& report) noexcept { report.what = "when_any"; },
+            false,
+            true,
         };
         return when == ends_all::first ? any : all;
     }

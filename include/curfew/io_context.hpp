@@ -84,6 +84,9 @@ public:
     /// Runs until all tasks have returned and all posted functions have run, or `stop`. Like
     /// all of its kind it returns how many coroutines and functions it has resumed or called.
     /// Throws what left a task that nobody joins, and `std::system_error` if the reactor fails.
+    ///
+    /// It ticks nothing, nor do the others of its kind: with tasks that all wait for `next_tick` it
+    /// ends the program with a message (`run_for` and `run_until` sleep until their end).
     std::size_t run() { return run_to(detail::endless); }
 
     /// The same, for that long at the most.
@@ -102,8 +105,8 @@ public:
         return loop_.run(detail::endless, detail::loop::extent::one, [] { return false; });
     }
 
-    /// Looks once at the system and runs what is ready, without waiting: the network's slice of a
-    /// frame. (Of what makes itself ready again and again it runs some 100,000 steps.)
+    /// Ticks, looks once at the system and runs what is ready, without waiting: the network's slice
+    /// of a frame. (Of what makes itself ready again and again it runs some 100,000 steps.)
     std::size_t poll() {
         loop_.tick();
         return loop_.poll(detail::endless).resumed;
@@ -124,6 +127,21 @@ public:
             total += resumed;
             if (resumed == 0 || stopped || detail::ticks_now() >= end) return total;
         }
+    }
+
+    /// A frame: one tick (see `next_tick`), and then the network is served until `end`, sleeping in
+    /// the system while there is nothing to do. It lasts until then even if there are no tasks, so
+    /// it is what paces the frames; `stop` ends it before. It starts nothing new after `end`, but a
+    /// frame that is late from the beginning still gets its tick, one look at the system, and what
+    /// is ready then one turn. Throws what `run` does.
+    ///
+    /// ```cpp
+    /// for (auto next = clock::now(); playing; simulate_and_draw())
+    ///     ctx.poll_until(next = std::max(next + 16'666'667ns, clock::now()));
+    /// ```
+    template <class Duration>
+    std::size_t poll_until(std::chrono::time_point<clock, Duration> end) {
+        return loop_.poll_until(detail::to_ticks(end));
     }
 
     /// When the earliest limit expires or sleep ends; nothing if there is none. A frame that has

@@ -71,6 +71,8 @@ public:
                 [](const suspension&, detail::wait_report& report) noexcept {
                     report.what = "join";
                 },
+                false,
+                true,
             };
             type = &kind;
             since = joined_.loop->recent();

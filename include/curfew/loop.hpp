@@ -56,6 +56,7 @@ public:
         : context_(owner), clock_(ticks_now()), reactor_(std::move(with)), done_(ready_),
           deadlines_(clock_.last()) {
         outside_.loop = this;
+        ticking_.clear();
         tasks_.holds_tasks = true;
         tasks_.attach(outside_.root);
         guests_.attach(outside_.root);
@@ -87,7 +88,6 @@ public:
             take_inbox();
             discard(ready_);
             discard(deferred_);
-            discard(next_tick_);
             if (any->empty())
                 any->detach();
             else
@@ -98,6 +98,8 @@ public:
             socket_list::remove(*socket);
         }
         while (socket_state* const socket = haunted_.first()) remove_and_free(*socket);
+        // Those of coroutines that are not the loop's.
+        ticking_.for_each([](timer_node& node) { node.disarm(); });
     }
 
     io_context& context() noexcept { return context_; }
@@ -117,10 +119,10 @@ public:
         unusual_ |= has_chores;
     }
 
-    /// Queues until the next turn of `run`, or the next call of `poll` or `poll_for`.
-    void defer_to_tick(ready_node& node) noexcept {
-        next_tick_.push(node);
-        unusual_ |= has_chores;
+    /// `node` expires in the next `tick`.
+    void arm_for_tick(timer_node& node) noexcept {
+        ticking_.push_newest(node);
+        unusual_ |= has_ticking;
     }
 
     // Limits -----------------------------------------------------------------------------------
@@ -396,8 +398,14 @@ public:
         return total;
     }
 
-    /// What has waited for the next tick is ready. (In `run`, each turn is a tick.)
-    void tick() noexcept { ready_.append(next_tick_); }
+    /// What has waited for the next tick is ready.
+    void tick() noexcept {
+        while (!ticking_.empty()) {
+            timer_node& node = ticking_.oldest();
+            node.disarm();
+            node.expired(node, nullptr);
+        }
+    }
 
     struct polled {
         std::size_t resumed;
@@ -433,6 +441,37 @@ public:
         return {total, stopped};
     }
 
+    /// A tick, and then turns until `end`, with work or without, or until `stop()`. What is ready
+    /// after the tick and a look at the system goes on even if `end` has passed; nothing else is
+    /// started after it.
+    std::size_t poll_until(ticks end) {
+        const running_guard guard(*this);
+        bury();
+        report_failure();
+        if (stopping()) return 0;
+        tick();
+        state_.on_trampoline = true;
+        std::size_t total = 0;
+        std::size_t owed = 0;  // turns of those who stand in the queue
+        std::chrono::nanoseconds time = no_time;
+        for (bool first = true;; first = false) {
+            reap_with_inbox(time);
+            if (stopping()) break;
+            do_chores();
+            if (first) ready_.for_each([&](const ready_node&) { ++owed; });
+            std::size_t resumed = owed ? resume_ready(owed, endless) : 0;
+            owed = ready_.empty() ? 0 : owed - resumed;
+            if (!owed) resumed += resume_ready(fair_batch, end);
+            total += resumed;
+            const ticks until_deadline = look_at_deadlines(resumed);
+            if (stopping() || (!owed && now() >= end)) break;
+            note_ready();  // what has come from other threads, too
+            time = may_wait() ? time_to_wait(until_deadline, end) : no_time;
+        }
+        report_failure();
+        return total;
+    }
+
 private:
     static constexpr std::chrono::nanoseconds no_time{0};
     static constexpr std::uint64_t never = static_cast<std::uint64_t>(-1);
@@ -442,6 +481,7 @@ private:
     static constexpr int most_looks_before_limits = 10'000;
     static constexpr ticks longest_look = 1'000'000;  // ns, of many
     static constexpr int fair_share = 64;  // completions at once, between two suspensions
+    static constexpr int deepest_check = 100;
 
     // Bits of `unusual_`:
     static constexpr unsigned has_chores = 1;    // see do_chores; with these it does not wait
@@ -449,6 +489,7 @@ private:
     static constexpr unsigned has_no_tasks = 4;  // so there may be no work at all
     static constexpr unsigned has_ready = 8;     // `ready_` is not empty: it does not wait
     static constexpr unsigned has_stopped = 16;  // stop() was called
+    static constexpr unsigned has_ticking = 32;  // somebody waits for a tick
 
     /// While it lives, this loop is the one that runs in this thread.
     class running_guard {
@@ -560,10 +601,34 @@ private:
         if (!has_work()) return false;
         if (stopping()) return false;
         note_ready();
+        if (may_wait() && until_deadline == endless && end == endless) check_ticks();
         reap_with_inbox(may_wait() ? time_to_wait(until_deadline, end) : no_time);
         if (stopping()) return false;
-        tick();
         do_chores();
+        return true;
+    }
+
+    /// Before a wait without an end, which no tick will cut short.
+    void check_ticks() const noexcept {
+        if (!ticking_.empty() && inbox_.empty() && all_wait_for_ticks(outside_.root, deepest_check))
+            fatal("all tasks wait for a tick, and run() has none: call poll_until(), poll_for() or "
+                  "poll() once a frame");
+    }
+
+    /// Whether all tasks in a scope wait for a tick, or for each other. (A tree that is too deep to
+    /// be looked at is taken for one that does not.)
+    static bool all_wait_for_ticks(const cancel_scope& scope, int depth) noexcept {
+        if (depth == 0) return false;
+        for (const nursery* each = scope.nurseries; each; each = each->next)
+            for (const fiber* task = each->first; task; task = task->next) {
+                if (!task->ended) continue;
+                if (!task->waiting || !task->waiting->type->needs_tick) return false;
+                bool all = true;
+                task->for_each_scope([&](const cancel_scope& inside) {
+                    all = all && all_wait_for_ticks(inside, depth - 1);
+                });
+                if (!all) return false;
+            }
         return true;
     }
 
@@ -585,7 +650,7 @@ private:
     CURFEW_COLD void do_chores() {
         sweep_retired();
         unusual_ &= ~has_ready;
-        if (next_tick_.empty()) unusual_ &= ~has_chores;
+        unusual_ &= ~(has_chores | (ticking_.empty() ? has_ticking : 0));
         ready_.append(deferred_);
         report_failure();
     }
@@ -835,7 +900,6 @@ private:
         const auto doomed = [](const ready_node& node) { return node.owner && node.owner->doomed; };
         ready_.remove_if(doomed);
         deferred_.remove_if(doomed);
-        next_tick_.remove_if(doomed);
     }
 
     void report_failure() {
@@ -944,7 +1008,7 @@ private:
     deadlines deadlines_;  // large
 
     ready_queue deferred_;
-    ready_queue next_tick_;
+    timer_list ticking_;  // who waits for a tick
     ready_queue failures_;
     std::size_t live_ = 0;  // tasks that have not ended
     socket_list sockets_;

@@ -59,7 +59,8 @@ private:
         if (how_ == kind::next_turn) {
             own.defer(*this);
         } else if (how_ == kind::next_tick) {
-            own.defer_to_tick(*this);
+            timer_.self = this;
+            own.arm_for_tick(timer_);
         } else {
             timer_.self = this;
             arm(own);
@@ -82,8 +83,10 @@ private:
             [](const suspension&, wait_report& report) noexcept { report.what = "next turn"; },
         };
         static constexpr suspension_type until_tick{
-            [](suspension& self, bool) noexcept { static_cast<pause&>(self).canceled_ = true; },
+            sleeping.interrupt,
             [](const suspension&, wait_report& report) noexcept { report.what = "next tick"; },
+            false,
+            true,
         };
         return how == kind::next_turn ? giving_way : how == kind::next_tick ? until_tick : sleeping;
     }
@@ -99,8 +102,8 @@ private:
         }
     }
 
-    /// Whoever comes first, the timer or the cancellation, ends the pause; the other one finds it
-    /// ended: both run in the loop's thread.
+    /// Whoever comes first, the timer (or tick) or the cancellation, ends the pause; the other one
+    /// finds it ended: both run in the loop's thread.
     void end(bool canceled) noexcept {
         if (ended_) return;
         ended_ = true;
@@ -149,10 +152,12 @@ detail::pause_request sleep_until(std::chrono::time_point<clock, Duration> point
 /// task. `canceled`, at once, in a cancelled task.
 inline detail::pause_request yield() noexcept { return detail::pause::kind::next_turn; }
 
-/// Suspends the task until the program calls `io_context::poll` or `poll_for` again: until the next
-/// frame. In `run` and its kind every turn of the loop is a tick.
+/// Suspends the task until the program calls `io_context::poll`, `poll_for` or `poll_until` again:
+/// until the next frame. `run` and its kind tick nothing; one without an end whose tasks all wait
+/// for a tick, themselves or through the tasks that they await, ends the program with a message.
+/// Yields a `result<>` that may be ignored.
 ///
-/// Cancellation: it still waits for the tick, and is `canceled` then.
+/// Cancellation: `canceled`, without a tick.
 inline detail::pause_request next_tick() noexcept { return detail::pause::kind::next_tick; }
 
 }  // namespace curfew

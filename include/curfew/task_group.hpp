@@ -130,6 +130,8 @@ public:
                 [](const suspension&, detail::wait_report& report) noexcept {
                     report.what = "join of a task_group";
                 },
+                false,
+                true,
             };
             waiter = coroutine;
             owner = &detail::fiber_of(coroutine);

@@ -33,6 +33,7 @@ struct suspension_type {
     void (*interrupt)(suspension&, bool abort) noexcept;
     void (*describe)(const suspension&, wait_report&) noexcept;
     bool is_operation = false;
+    bool needs_tick = false;  // or the end of other tasks, which may wait for one
 };
 
 struct suspension : ready_node {
