@@ -933,6 +933,42 @@ REACTOR_TEST("block_on gives what the task returns, of every kind") {
     ctx.block_on([]() -> task<> { co_return; }());
 }
 
+REACTOR_TEST(
+    "block_on takes functions that make tasks, operations and all else that can be awaited") {
+    io_context ctx(kind);
+    int there = 3;
+    CHECK(ctx.block_on([kept = std::string(100, 'x')]() -> task<std::size_t> {
+        co_await yield();
+        co_return kept.size();
+    }) == 100);
+    const auto refer = [&there]() -> task<int&> { co_return there; };
+    static_assert(std::is_same_v<decltype(ctx.block_on(refer)), int&>);
+    CHECK(&ctx.block_on(refer) == &there);
+    ctx.block_on([&there]() -> task<> {
+        there = 4;
+        co_return;
+    });
+    CHECK(there == 4);
+
+    udp::socket one(ctx), other(ctx);
+    one.bind(ip::endpoint(ip::address::loopback_v4(), 0)).value();
+    CHECK(ctx.block_on(other.send_to("ping", one.local_endpoint())).value() == 4);
+    std::array<char, 8> bytes;
+    ip::endpoint sender;
+    auto receive = one.receive_from(bytes, sender);
+    CHECK(ctx.block_on(receive).value() == 4);
+    CHECK(ctx.block_on(with_timeout(one.receive_from(bytes, sender), 1ms)).ec == errc::timed_out);
+    CHECK(ctx.block_on(sleep_for(1ms)).ok());
+    const auto [first, second] =
+        ctx.block_on(when_all(yield(), []() -> task<int> { co_return 7; }()));
+    CHECK(first.ok());
+    CHECK(second == 7);
+    auto spawned = ctx.spawn([]() -> task<int> { co_return 8; });
+    CHECK(ctx.block_on(spawned) == 8);
+    task<int> lvalue = []() -> task<int> { co_return 9; }();
+    CHECK(ctx.block_on(std::move(lvalue)) == 9);
+}
+
 REACTOR_TEST("block_on runs other tasks meanwhile, and leaves them suspended") {
     io_context ctx(kind);
     events log;

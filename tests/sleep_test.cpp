@@ -650,7 +650,7 @@ TEST_CASE("outside a running context there is no this_context, and asking for it
         (void)this_context();
     });
     CHECK(end.signal == SIGABRT);
-    CHECK(end.said == "curfew: this_context() outside a running io_context\n");
+    CHECK(end.said.starts_with("curfew: this_context() outside a running io_context, or "));
 }
 
 TEST_CASE("sleeping outside a running context is fatal and says so") {

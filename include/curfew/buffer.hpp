@@ -63,6 +63,10 @@ struct const_buffer : platform::buffer {
 
 namespace detail {
 
+/// What is no buffer: it does not tell how many bytes there are.
+template <class T>
+concept bare_pointer = std::is_pointer_v<std::remove_reference_t<T>>;
+
 /// Something that one buffer of type `Buffer` can be made of.
 template <class T, class Buffer>
 concept buffer_source =

@@ -91,6 +91,25 @@ public:
             static_cast<Awaitable&&>(awaitable), {{&time_}, detail::to_ticks(time), policy});
     }
 
+    /// Chosen when an argument is wrong: says what is expected.
+    template <class Time>
+    detail::pause_request sleep_for(const Time&) noexcept {
+        return {detail::pause::kind::after, detail::not_a_duration<Time>()};
+    }
+    template <class Time>
+    detail::pause_request sleep_until(const Time&) noexcept {
+        return {detail::pause::kind::at, detail::not_a_time_point<Time>()};
+    }
+    template <class Time>
+    duration advance(const Time&) noexcept {
+        return duration(detail::not_a_duration<Time>());
+    }
+    template <class Awaitable, class Time>
+    Awaitable&& with_timeout(Awaitable&& awaitable, const Time&, on_timeout = on_timeout::cancel) {
+        static_cast<void>(detail::not_a_duration<Time>());
+        return static_cast<Awaitable&&>(awaitable);
+    }
+
     /// When the earliest sleep or limit on this clock ends; nothing if there is none.
     std::optional<time_point> next_deadline() noexcept {
         const detail::ticks earliest = time_.wheel.earliest();

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "branches.hpp"
 #include "core/time.hpp"
 #include "frame_resource.hpp"
 #include "join_handle.hpp"
@@ -81,6 +82,21 @@ public:
         return static_cast<detail::promise<T>*>(record.promise)->take();
     }
 
+    /// The same with what `work()` makes, if it is a function (which lives as long as its task), or
+    /// with anything else that can be awaited: `ctx.block_on(socket.read_some(buffer))`.
+    template <class Work>
+    decltype(auto) block_on(Work&& work) {
+        if constexpr (detail::makes_task<std::remove_reference_t<Work>>)
+            return block_on(detail::kept(static_cast<Work&&>(work)));
+        else if constexpr (detail::awaitable<Work>)
+            return block_on(detail::await_as_task<Work>(static_cast<Work&&>(work)));
+        else
+            static_assert(
+                detail::always_false<Work>,
+                "curfew::io_context::block_on takes a task, a function that makes one, or "
+                "what else can be awaited: an operation, or a combination");
+    }
+
     /// Runs until all tasks have returned and all posted functions have run, or `stop`. Like
     /// all of its kind it returns how many coroutines and functions it has resumed or called.
     /// Throws what left a task that nobody joins, and `std::system_error` if the reactor fails.
@@ -142,6 +158,24 @@ public:
     template <class Duration>
     std::size_t poll_until(std::chrono::time_point<clock, Duration> end) {
         return loop_.poll_until(detail::to_ticks(end));
+    }
+
+    /// Chosen when the argument is wrong: says what is expected.
+    template <class Time>
+    std::size_t run_for(const Time&) {
+        return run_to(detail::not_a_duration<Time>());
+    }
+    template <class Time>
+    std::size_t run_until(const Time&) {
+        return run_to(detail::not_a_time_point<Time>());
+    }
+    template <class Time>
+    std::size_t poll_for(const Time&) {
+        return run_to(detail::not_a_duration<Time>());
+    }
+    template <class Time>
+    std::size_t poll_until(const Time&) {
+        return run_to(detail::not_a_time_point<Time>());
     }
 
     /// When the earliest limit expires or sleep ends; nothing if there is none. A frame that has

@@ -66,6 +66,8 @@ struct [[nodiscard]] result {
     const T& value() const& { return check(), data; }
     T&& value() && { return check(), std::move(data); }
 
+    explicit operator bool() const = delete;  // ask .ok(), or look at .ec: which would it be?
+
     bool await_ready() const noexcept { return true; }
     void await_suspend(std::coroutine_handle<>) const noexcept {}
     result await_resume() noexcept(std::is_nothrow_move_constructible_v<T>) {
@@ -92,6 +94,7 @@ struct [[nodiscard]] result<void> {
     void value() const {
         if (ec) detail::raise(ec, "curfew::result");
     }
+    explicit operator bool() const = delete;  // ask .ok(), or look at .ec: which would it be?
 
     bool await_ready() const noexcept { return true; }
     void await_suspend(std::coroutine_handle<>) const noexcept {}

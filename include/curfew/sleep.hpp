@@ -148,6 +148,16 @@ detail::pause_request sleep_until(std::chrono::time_point<clock, Duration> point
     return {detail::pause::kind::at, detail::to_ticks(point)};
 }
 
+/// Chosen when the argument is wrong: says what is expected.
+template <class Time>
+detail::pause_request sleep_for(const Time&) noexcept {
+    return {detail::pause::kind::after, detail::not_a_duration<Time>()};
+}
+template <class Time>
+detail::pause_request sleep_until(const Time&) noexcept {
+    return {detail::pause::kind::at, detail::not_a_time_point<Time>()};
+}
+
 /// Lets everything else that is ready go first; with `io_context::poll`, ends this slice of the
 /// task. `canceled`, at once, in a cancelled task.
 inline detail::pause_request yield() noexcept { return detail::pause::kind::next_turn; }

@@ -53,7 +53,8 @@ auto read_exactly(Stream& stream, Source&&... buffers) {
         static_assert(
             sizeof...(Source) == 1 && (detail::buffer_source<Source, mutable_buffer> && ...),
             "curfew::read_exactly: expected a stream and a buffer of writable bytes (a span, "
-            "array, vector or string); several buffers need a stream that takes several");
+            "array, vector or string; of a pointer, std::span(pointer, size)); several buffers "
+            "need a stream that takes several");
         return detail::read_exactly_from(stream, mutable_buffer(std::forward<Source>(buffers)...));
     }
 }
@@ -68,7 +69,8 @@ auto write_all(Stream& stream, Source&&... buffers) {
         static_assert(
             sizeof...(Source) == 1 && (detail::buffer_source<Source, const_buffer> && ...),
             "curfew::write_all: expected a stream and a buffer of bytes (a span, array, vector, "
-            "string or literal); several buffers need a stream that takes several");
+            "string or literal; of a pointer, std::span(pointer, size)); several buffers need a "
+            "stream that takes several");
         return detail::write_all_to(stream, const_buffer(std::forward<Source>(buffers)...));
     }
 }

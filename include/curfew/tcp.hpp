@@ -78,8 +78,11 @@ public:
     auto read_some(detail::list_of<Buffer> list) noexcept {
         return transfer_list<operation_kind::read, false, Buffer>(list);
     }
+    template <detail::bare_pointer P, class... More>
+    result<> read_some(P&&, More&&...) = delete;  // a pointer has no size: std::span(p, size)
 
-    /// Writes as much as fits, at least one byte.
+    /// Writes as much as fits, at least one byte, and at most 256 KiB: then it is others' turn.
+    /// `write_all` writes more.
     template <class... Source>
     requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, const_buffer> &&
                                         ...) auto write_some(Source&&... buffers) noexcept {
@@ -90,6 +93,8 @@ public:
     auto write_some(detail::list_of<Buffer> list) noexcept {
         return transfer_list<operation_kind::write, false, Buffer>(list);
     }
+    template <detail::bare_pointer P, class... More>
+    result<> write_some(P&&, More&&...) = delete;  // a pointer has no size: std::span(p, size)
 
     /// Reads until the buffers are full. With an error, `eof` included, the value says how far it
     /// got.
@@ -103,6 +108,8 @@ public:
     auto read_exactly(detail::list_of<Buffer> list) noexcept {
         return transfer_list<operation_kind::read, true, Buffer>(list);
     }
+    template <detail::bare_pointer P, class... More>
+    result<> read_exactly(P&&, More&&...) = delete;  // a pointer has no size: std::span(p, size)
 
     /// Writes all of the buffers. With an error the value says how many bytes had gone out.
     template <class... Source>
@@ -115,6 +122,8 @@ public:
     auto write_all(detail::list_of<Buffer> list) noexcept {
         return transfer_list<operation_kind::write, true, Buffer>(list);
     }
+    template <detail::bare_pointer P, class... More>
+    result<> write_all(P&&, More&&...) = delete;  // a pointer has no size: std::span(p, size)
 
     /// Waits until a read or write would not block (or would fail at once), without doing it.
     /// `readable | writable`: whichever comes first. It takes the place of a read or write.

@@ -288,9 +288,6 @@ inline constexpr bool checked_awaitable = [] {
     return true;
 }();
 
-template <class>
-inline constexpr bool always_false = false;
-
 }  // namespace detail
 
 /// Limits `awaitable` to `time` from now. Yields its own `result<T>`; a `T` that is no result

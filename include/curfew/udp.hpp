@@ -51,6 +51,8 @@ public:
         return detail::socket_operation<detail::send_request<1>>(
             {state_, buffers<const_buffer>(std::forward<Source>(buffer)), receiver});
     }
+    template <detail::bare_pointer P, class... More>
+    result<> send_to(P&&, More&&...) = delete;  // a pointer has no size: std::span(p, size)
 
     /// Receives one datagram; `sender` says where it came from.
     template <class Source>
@@ -59,6 +61,8 @@ public:
         return detail::socket_operation<detail::receive_request<1>>(
             {state_, buffers<mutable_buffer>(std::forward<Source>(buffer)), &sender.raw()});
     }
+    template <detail::bare_pointer P, class... More>
+    result<> receive_from(P&&, More&&...) = delete;  // a pointer has no size: std::span(p, size)
 
     /// Sends one datagram, gathered from the buffers, to the connected peer.
     template <class... Source>
@@ -67,6 +71,8 @@ public:
         return detail::socket_operation<detail::send_request<sizeof...(Source)>>(
             {state_, buffers<const_buffer>(std::forward<Source>(sources)...)});
     }
+    template <detail::bare_pointer P, class... More>
+    result<> send(P&&, More&&...) = delete;  // a pointer has no size: std::span(p, size)
 
     /// Receives one datagram, scattered over the buffers, from the connected peer.
     template <class... Source>
@@ -75,6 +81,8 @@ public:
         return detail::socket_operation<detail::receive_request<sizeof...(Source)>>(
             {state_, buffers<mutable_buffer>(std::forward<Source>(sources)...)});
     }
+    template <detail::bare_pointer P, class... More>
+    result<> receive(P&&, More&&...) = delete;  // a pointer has no size: std::span(p, size)
 
     /// Waits until a receive or send would not block, without doing it.
     auto wait(readiness what) noexcept {

@@ -53,5 +53,27 @@ constexpr clock::time_point to_time_point(ticks t) noexcept {
         std::chrono::duration_cast<clock::duration>(std::chrono::nanoseconds(t)));
 }
 
+// For the overloads that are chosen when an argument is no time of the kind that is expected: they
+// fail to compile, and say what is.
+
+template <class>
+inline constexpr bool always_false = false;
+
+template <class Time>
+constexpr ticks not_a_duration() noexcept {
+    static_assert(always_false<Time>,
+                  "curfew: this takes a duration, with its unit: 500ms, say, with "
+                  "`using namespace std::chrono_literals`");
+    return 0;
+}
+
+template <class Time>
+constexpr ticks not_a_time_point() noexcept {
+    static_assert(always_false<Time>,
+                  "curfew: this takes a point in time of its clock: curfew::clock::now() + 500ms, "
+                  "say (which is the steady one), or of a game_clock its own");
+    return 0;
+}
+
 }  // namespace detail
 }  // namespace curfew
