@@ -437,7 +437,10 @@ public:
         const int index = console::index_of(detail::number_of(handle));
         return index >= 0 && index < console::fd_setsize;
     }
-    void add(socket_handle handle) noexcept { console::fd_set(detail::number_of(handle), set_); }
+    bool add(socket_handle handle) noexcept {
+        console::fd_set(detail::number_of(handle), set_);
+        return true;
+    }
     void remove(socket_handle handle) noexcept { console::fd_clr(detail::number_of(handle), set_); }
     bool has(socket_handle handle) const noexcept {
         return console::fd_isset(detail::number_of(handle), set_);

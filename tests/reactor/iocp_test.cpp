@@ -54,6 +54,26 @@ public:
     int live = 0;
 };
 
+/// A read that is pending on a connection, as a reactor sees it.
+struct pending_read {
+    pending_read(iocp_reactor& port, blocking_listener& listener)
+        : client(blocking_connect(listener.endpoint())), peer(listener.accept()) {
+        REQUIRE(platform::adopt(client.fd(), platform::transport::stream) == 0);
+        socket.handle = client.release();
+        read.buffers = &buffer;
+        read.buffer_count = 1;
+        read.progress = operation::state::pending;
+        REQUIRE_FALSE(port.start(read));
+        socket.reader = &read;
+    }
+
+    blocking_socket client, peer;
+    socket_state socket;
+    char byte = 0;
+    const platform::buffer buffer{reinterpret_cast<std::byte*>(&byte), 1};
+    operation read{operation_kind::read, readable, &socket};
+};
+
 }  // namespace
 
 TEST_CASE("a context ends with hundreds of overlapped operations, and none is told of afterwards") {
@@ -216,6 +236,26 @@ TEST_CASE("a socket that belongs to somebody else's port says so, and stays its 
         adopted.close();
         ::CloseHandle(port);
     });
+}
+
+TEST_CASE("a wake-up that is found while sockets are closed or released ends the next wait") {
+    for (const auto how : {close_mode::graceful, close_mode::abortive}) {
+        detail::ready_queue ready;
+        completions done(ready);
+        iocp_reactor port;
+        blocking_listener listener;
+        pending_read closed(port, listener), released(port, listener);
+        port.wake();
+        port.close(closed.socket, how, done);
+        const auto handle = released.socket.handle;
+        port.release(released.socket, done);  // waits for what is pending, so all has been seen
+        native::close(handle);
+        CHECK_FALSE(closed.socket.reader);
+        CHECK_FALSE(released.socket.reader);
+        const auto begun = clock::now();
+        CHECK(port.wait(60s, done) == 0);
+        CHECK(clock::now() - begun < 30s);
+    }
 }
 
 TEST_CASE("a cancelled write has moved what it says, and the stream goes on there") {

@@ -54,6 +54,9 @@ public:
         return 0;
     }
 
+    /// Gives the descriptor away.
+    native::socket release() { return std::exchange(fd_, native::none); }
+
     struct received {
         std::string bytes;  // empty without an error: end of stream
         int error = 0;

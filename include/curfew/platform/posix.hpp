@@ -591,7 +591,10 @@ public:
     static bool can_hold(socket_handle handle) noexcept { return handle < FD_SETSIZE; }
 
     select_set() noexcept { FD_ZERO(&set_); }
-    void add(socket_handle handle) noexcept { FD_SET(handle, &set_); }
+    bool add(socket_handle handle) noexcept {
+        FD_SET(handle, &set_);
+        return true;
+    }
     void remove(socket_handle handle) noexcept { FD_CLR(handle, &set_); }
     bool has(socket_handle handle) const noexcept { return FD_ISSET(handle, &set_); }
     fd_set* get() noexcept { return &set_; }

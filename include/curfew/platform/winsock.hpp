@@ -42,7 +42,6 @@
 #include <cstring>
 #include <string>
 #include <system_error>
-#include <vector>
 
 #if defined(_MSC_VER)
 #pragma comment(lib, "ws2_32.lib")
@@ -61,6 +60,7 @@
 #endif
 
 #include "../config.hpp"
+#include "handle_set.hpp"
 #include "std_chrono.hpp"
 #include "types.hpp"
 
@@ -630,25 +630,29 @@ class select_set {
 public:
     static bool can_hold(socket_handle) noexcept { return true; }
 
-    void add(socket_handle handle) noexcept {
-        if (!has(handle)) set_.push_back(handle);
-    }
-    void remove(socket_handle handle) noexcept {
-        const auto at = std::find(set_.begin() + 1, set_.end(), handle);
-        if (at == set_.end()) return;
-        *at = set_.back();
-        set_.pop_back();
-    }
-    bool has(socket_handle handle) const noexcept {
-        return std::find(set_.begin() + 1, set_.end(), handle) != set_.end();
+    select_set() noexcept = default;
+    select_set(const select_set& other) noexcept { *this = other; }
+    /// Without memory for it this is a set that `select` refuses.
+    select_set& operator=(const select_set& other) noexcept {
+        if (this != &other) complete_ = set_.assign(other.set_) && other.complete_;
+        return *this;
     }
 
-    /// Calls `select` with the system's view of three sets.
+    /// False: there is no memory for it.
+    bool add(socket_handle handle) noexcept { return set_.add(handle); }
+    void remove(socket_handle handle) noexcept { set_.remove(handle); }
+    bool has(socket_handle handle) const noexcept { return set_.has(handle); }
+
+    /// Calls `select` with the system's view of three sets. Its result, and its error number.
     friend int system_select(select_set& readable, select_set& writable, select_set& failed,
-                             timeval* limit) noexcept {
-        const int ready = ::select(0, readable.native(), writable.native(), failed.native(), limit);
+                             timeval* limit, int& ready) noexcept {
+        ready = SOCKET_ERROR;
+        for (const select_set* each : {&readable, &writable, &failed})
+            if (!each->complete_) return out_of_memory;
+        ready = ::select(0, readable.native(), writable.native(), failed.native(), limit);
+        const int error = detail::error_of(ready);
         for (select_set* each : {&readable, &writable, &failed}) each->shrink();
-        return ready;
+        return error;
     }
 
 private:
@@ -657,18 +661,21 @@ private:
     static_assert(offsetof(fd_set, fd_array) == sizeof(socket_handle));
 
     fd_set* native() noexcept {
-        const auto count = static_cast<u_int>(set_.size() - 1);
-        std::memcpy(set_.data(), &count, sizeof count);
-        return count ? reinterpret_cast<fd_set*>(set_.data()) : nullptr;
+        if (set_.size() == 0) return nullptr;
+        const auto count = static_cast<u_int>(set_.size());
+        std::memcpy(set_.front(), &count, sizeof count);
+        return reinterpret_cast<fd_set*>(set_.front());
     }
     /// To what the system has left in it.
     void shrink() noexcept {
+        if (set_.size() == 0) return;
         u_int count = 0;
-        std::memcpy(&count, set_.data(), sizeof count);
-        set_.resize(std::min<std::size_t>(count + 1, set_.size()));
+        std::memcpy(&count, set_.front(), sizeof count);
+        set_.keep(count);
     }
 
-    std::vector<socket_handle> set_{0};  // in front, the count's place
+    detail::handle_set<socket_handle> set_;
+    bool complete_ = true;
 };
 
 /// Returns the system's error number. At least one set must not be empty: the system refuses to
@@ -677,8 +684,7 @@ inline int select(socket_handle, select_set& readable, select_set& writable, sel
                   std::chrono::nanoseconds time, int& ready) noexcept {
     const DWORD ms = detail::to_milliseconds(time);
     timeval limit{static_cast<long>(ms / 1000), static_cast<long>(ms % 1000 * 1000)};
-    ready = system_select(readable, writable, failed, time == forever ? nullptr : &limit);
-    return ready < 0 ? detail::last_error() : 0;
+    return system_select(readable, writable, failed, time == forever ? nullptr : &limit, ready);
 }
 
 namespace detail {
@@ -711,12 +717,14 @@ inline int mark_failed_connects(poll_entry* entries, std::size_t count) noexcept
     bool any = false;
     for (std::size_t i = 0; i < count; ++i) {
         if (!(entries[i].events & poll_out) || entries[i].revents) continue;
-        failed.add(entries[i].fd);
+        if (!failed.add(entries[i].fd)) return -1;
         any = true;
     }
     if (!any) return 0;  // which `select` refuses
     timeval now{0, 0};
-    if (const int found = system_select(readable, writable, failed, &now); found <= 0) return found;
+    int found = 0;
+    system_select(readable, writable, failed, &now, found);
+    if (found <= 0) return found;
     int marked = 0;
     for (std::size_t i = 0; i < count; ++i) {
         if (entries[i].revents || !failed.has(entries[i].fd)) continue;

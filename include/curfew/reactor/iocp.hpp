@@ -6,9 +6,9 @@
 
 #if defined(CURFEW_HAS_IOCP)
 
-#include <deque>
+#include <cstddef>
+#include <new>
 #include <utility>
-#include <vector>
 
 #include "attempt.hpp"
 #include "iocp_port.hpp"
@@ -33,7 +33,10 @@ public:
     iocp_reactor() noexcept : reactor(tries::first) {}
 
     ~iocp_reactor() override {
-        for ([[maybe_unused]] const packet& each : packets_) CURFEW_ASSERT(!each.op);
+        for (std::size_t i = 0; i < chunks_made_; ++i) {
+            for (std::size_t j = 0; j < size_of_chunk(i); ++j) CURFEW_ASSERT(!chunks_[i][j].op);
+            delete[] chunks_[i];
+        }
     }
 
     /// Why the reactor could not be made (the system's error number); 0 if it was.
@@ -44,9 +47,10 @@ public:
     bool start(operation& op) noexcept override {
         if (op.kind == operation_kind::connect && detail::open_to_connect(op)) return true;
         if (const int error = attach(*op.socket)) return fail(op, error);
-        packet& with = take(op);
-        if (!run(with)) return false;
-        give_back(with);
+        packet* const with = take(op);
+        if (!with) return fail(op, platform::out_of_memory);
+        if (!run(*with)) return false;
+        give_back(*with);
         return true;
     }
 
@@ -60,12 +64,13 @@ public:
 
     void close(socket_state& socket, close_mode how, completions& done) noexcept override {
         const platform::socket_handle handle = socket.handle;
-        const bool connecting = socket.writer && socket.writer->kind == operation_kind::connect;
+        const bool has_peer =
+            is_pending_on_peer(socket.reader) || is_pending_on_peer(socket.writer);
         if (how == close_mode::abortive && socket.is_open()) platform::reset_on_close(handle);
         end_all(socket, outcome::closed);
         if (handle == platform::invalid_socket) return;
-        if (how == close_mode::graceful && !connecting) {
-            reap(std::chrono::nanoseconds::zero(), done);
+        if (how == close_mode::graceful && has_peer) {
+            look(0, done);
             if (close_when_reaped(socket, handle)) return;
         }
         platform::close(handle);
@@ -77,13 +82,18 @@ public:
         end_all(socket, outcome::canceled);
         // What is pending is reported to this port or to none. CancelIoEx takes no time, so the
         // bound is only for a driver that ignores it.
-        for (int ms = 0; ms < 100 && (socket.reader || socket.writer); ++ms)
-            reap(std::chrono::milliseconds(ms), done);
-        if (attached && !detail::completion_port::detach(handle)) tied_.push_back(handle);
+        for (DWORD ms = 0; ms < 100 && (socket.reader || socket.writer); ++ms) look(ms, done);
+        // (Without memory to remember it this reactor takes it in no more than others do.)
+        if (attached && !detail::completion_port::detach(handle)) tied_.add(handle);
     }
 
     int wait(std::chrono::nanoseconds time, completions& done) noexcept override {
-        return reap(time, done);
+        bool more = false;
+        const int error = port_.reap(
+            time, more, [&](OVERLAPPED& each, DWORD count) { deliver(each, count, done); });
+        if (more) done.more_may_follow();
+        if (std::exchange(goes_on_, false)) done.goes_on();
+        return error;
     }
 
     void wake() noexcept override { port_.wake(); }
@@ -119,24 +129,45 @@ private:
 
     // Packets ----------------------------------------------------------------------------------
 
-    packet& take(operation& op) noexcept {
-        if (!free_) add_packet();
-        packet& taken = *std::exchange(free_, free_->next);
-        taken.op = &op;
-        taken.handle = op.socket->handle;
-        op.error = static_cast<int>(taken.index);
+    // They never move: each chunk is as large as all those before it, and one more.
+
+    static constexpr std::size_t size_of_chunk(std::size_t which) noexcept {
+        return smallest_chunk << which;
+    }
+    static constexpr std::size_t begin_of_chunk(std::size_t which) noexcept {
+        return size_of_chunk(which) - smallest_chunk;
+    }
+
+    /// Null: there is no memory.
+    packet* take(operation& op) noexcept {
+        if (!free_ && !add_chunk()) return nullptr;
+        packet* const taken = std::exchange(free_, free_->next);
+        taken->op = &op;
+        taken->handle = op.socket->handle;
+        op.error = static_cast<int>(taken->index);
         return taken;
     }
 
-    CURFEW_COLD void add_packet() noexcept {
-        packet& added = packets_.emplace_back();
-        added.index = static_cast<std::uint32_t>(packets_.size() - 1);
-        free_ = &added;
+    CURFEW_COLD bool add_chunk() noexcept {
+        if (chunks_made_ == most_chunks) return false;
+        const std::size_t size = size_of_chunk(chunks_made_);
+        packet* const made = new (std::nothrow) packet[size];
+        if (!made) return false;
+        for (std::size_t i = 0; i < size; ++i) {
+            made[i].index = static_cast<std::uint32_t>(begin_of_chunk(chunks_made_) + i);
+            made[i].next = i + 1 < size ? &made[i + 1] : nullptr;
+        }
+        chunks_[chunks_made_++] = made;
+        free_ = made;
+        return true;
     }
 
     packet& packet_of(const operation& op) noexcept {
         CURFEW_ASSERT(op.progress == operation::state::pending);
-        return packets_[static_cast<std::size_t>(op.error)];
+        const auto index = static_cast<std::size_t>(op.error);
+        std::size_t which = 0;
+        while (index >= begin_of_chunk(which + 1)) ++which;
+        return chunks_[which][index - begin_of_chunk(which)];
     }
 
     operation& give_back(packet& with) noexcept {
@@ -157,7 +188,8 @@ private:
         // knowledge base, 2568167).
         bool skip = socket.type == platform::transport::stream;
         const int error = port_.attach(socket.handle, skip);
-        const bool was_ours = std::erase(tied_, socket.handle) > 0;
+        const bool was_ours = tied_.has(socket.handle);
+        tied_.remove(socket.handle);
         if (error && !(was_ours && error == ERROR_INVALID_PARAMETER)) return error;
         socket.slot = skip ? skips_success : reports_all;
         return 0;
@@ -198,6 +230,12 @@ private:
         }
     }
 
+    /// Whether the socket has a peer that could tell from a RST that this was pending.
+    static bool is_pending_on_peer(const operation* op) noexcept {
+        return op && op->socket->type == platform::transport::stream &&
+               op->kind != operation_kind::connect && op->kind != operation_kind::accept;
+    }
+
     /// False: nothing is pending there.
     bool close_when_reaped(socket_state& socket, platform::socket_handle handle) noexcept {
         packet* const reader = socket.reader ? &packet_of(*socket.reader) : nullptr;
@@ -231,7 +269,10 @@ private:
             if (error == WSA_IO_PENDING) return false;
             if (!error && with.op->socket->slot != skips_success) return false;  // it is reported
             // Its turn is over: that is reported, too.
-            if (!error && calls == most_calls && port_.post(with, count)) return false;
+            if (!error && calls == most_calls && port_.post(with, count)) {
+                goes_on_ = true;
+                return false;
+            }
             if (conclude(with, error, count)) return true;
         }
     }
@@ -332,13 +373,16 @@ private:
 
     // Completing -------------------------------------------------------------------------------
 
-    int reap(std::chrono::nanoseconds time, completions& done) noexcept {
-        return port_.reap(time, [&](OVERLAPPED& reported, DWORD count) {
-            auto& with = static_cast<packet&>(reported);
-            const bool failed = static_cast<detail::nt_status>(with.Internal) < 0;
-            if (conclude(with, failed ? error_of(with) : 0, count) || run(with))
-                done.push(give_back(with));
-        });
+    void deliver(OVERLAPPED& reported, DWORD count, completions& done) noexcept {
+        auto& with = static_cast<packet&>(reported);
+        const bool failed = static_cast<detail::nt_status>(with.Internal) < 0;
+        if (conclude(with, failed ? error_of(with) : 0, count) || run(with))
+            done.push(give_back(with));
+    }
+
+    /// Delivers what has completed while a socket is closed or released.
+    void look(DWORD ms, completions& done) noexcept {
+        port_.look(ms, [&](OVERLAPPED& each, DWORD count) { deliver(each, count, done); });
     }
 
     /// The Winsock error of a completion that has failed.
@@ -445,10 +489,15 @@ private:
         return false;
     }
 
+    static constexpr std::size_t smallest_chunk = 16;
+    static constexpr std::size_t most_chunks = 24;
+
     detail::completion_port port_;
-    std::deque<packet> packets_;  // which never move
+    packet* chunks_[most_chunks] = {};
+    std::size_t chunks_made_ = 0;
     packet* free_ = nullptr;
-    std::vector<platform::socket_handle> tied_;  // released, and still tied to the port
+    bool goes_on_ = false;  // an operation's turn was over, and there is more for it
+    platform::detail::handle_set<platform::socket_handle> tied_;  // released, and still tied
     LPFN_ACCEPTEX accept_ex_ = nullptr;
     LPFN_CONNECTEX connect_ex_ = nullptr;
 };

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 
 #include "../platform/std_chrono.hpp"
 
@@ -153,6 +154,7 @@ public:
     /// From now on what is begun on the socket is reported here. `skip`: except what succeeds at
     /// once; it is false afterwards if that cannot be had.
     int attach(platform::socket_handle socket, bool& skip) noexcept {
+        if (error_) return error_;  // without a port the call below would make one
         const auto handle = reinterpret_cast<HANDLE>(socket);
         if (!::CreateIoCompletionPort(handle, port_, 0, 0))
             return static_cast<int>(::GetLastError());
@@ -186,23 +188,47 @@ public:
         return ::PostQueuedCompletionStatus(port_, count, 0, &completed) != 0;
     }
 
-    /// Waits up to `time` for something to be there, calls `deliver` with the OVERLAPPED of all
-    /// that has completed, and returns the system's error number.
+    /// Waits up to `time` for something to be there, calls `deliver` with the OVERLAPPED of what
+    /// has completed, and returns the system's error number. `more`: it may have left something.
     template <class Deliver>
-    int reap(std::chrono::nanoseconds time, Deliver deliver) noexcept {
+    int reap(std::chrono::nanoseconds time, bool& more, Deliver deliver) noexcept {
+        if (error_) return error_;
+        if (woken_) time = std::chrono::nanoseconds::zero();
         ULONG count = 0;
         int error = wait(time, count);
-        for (;;) {
-            for (ULONG i = 0; i < count; ++i)
-                if (entries_[i].lpOverlapped)
-                    deliver(*entries_[i].lpOverlapped, entries_[i].dwNumberOfBytesTransferred);
-            if (error || count < batch) return error;
+        for (int batches = 1;; ++batches) {
+            take(count, deliver);
+            more = count == batch;
+            if (error || !more || batches == most_batches) break;
             error = get(0, count);
         }
+        woken_ = false;  // this is the wait that it was to end
+        return error;
+    }
+
+    /// The same for who is not the loop, waits for a few milliseconds at most, and takes one batch.
+    /// A wake-up that it finds there ends the next `reap`: the entry is gone, and nobody would make
+    /// another one before the loop has looked at what it was made for.
+    template <class Deliver>
+    void look(DWORD ms, Deliver deliver) noexcept {
+        ULONG count = 0;
+        get(ms, count);
+        take(count, deliver);
     }
 
 private:
     static constexpr ULONG batch = 128;
+    static constexpr int most_batches = 8;  // between two turns of the loop
+
+    template <class Deliver>
+    void take(ULONG count, Deliver deliver) noexcept {
+        for (ULONG i = 0; i < count; ++i) {
+            if (entries_[i].lpOverlapped)
+                deliver(*entries_[i].lpOverlapped, entries_[i].dwNumberOfBytesTransferred);
+            else
+                woken_ = true;
+        }
+    }
 
     /// Whether all of the system's sockets are handles of the kernel's, whose operations can be
     /// told to make no entry if they succeed at once (SetFileCompletionNotificationModes,
@@ -212,16 +238,12 @@ private:
             int tcp[]{IPPROTO_TCP, 0};
             DWORD size = 0;
             ::WSAEnumProtocolsW(tcp, nullptr, &size);
-            std::vector<std::byte> memory(size);
-            const int count = ::WSAEnumProtocolsW(
-                tcp, reinterpret_cast<WSAPROTOCOL_INFOW*>(memory.data()), &size);
-            for (int i = 0; i < count; ++i) {
-                WSAPROTOCOL_INFOW each;
-                std::memcpy(&each, memory.data() + static_cast<std::size_t>(i) * sizeof each,
-                            sizeof each);
-                if (!(each.dwServiceFlags1 & XP1_IFS_HANDLES)) return false;
-            }
-            return count > 0;
+            auto* const all = static_cast<WSAPROTOCOL_INFOW*>(std::malloc(size));
+            const int count = all ? ::WSAEnumProtocolsW(tcp, all, &size) : 0;
+            bool every = count > 0;
+            for (int i = 0; i < count; ++i) every &= !!(all[i].dwServiceFlags1 & XP1_IFS_HANDLES);
+            std::free(all);
+            return every;
         }();
         return may;
     }
@@ -258,6 +280,7 @@ private:
 
     HANDLE port_ = nullptr;
     int error_;
+    bool woken_ = false;  // the entry of a `wake` was taken, and no `reap` has ended with it
     port_timer timer_;
     OVERLAPPED_ENTRY entries_[batch];
 };

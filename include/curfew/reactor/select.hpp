@@ -57,10 +57,12 @@ protected:
             socket.tells_again = true;
             if (highest_ < socket.handle) highest_ = socket.handle;
         }
-        if (op.waits_for(readiness::readable)) readable_.add(socket.handle);
-        if (op.waits_for(readiness::writable)) writable_.add(socket.handle);
-        if (op.kind == operation_kind::connect) connecting_.add(socket.handle);
-        return 0;
+        const bool added = (!op.waits_for(readiness::readable) || readable_.add(socket.handle)) &&
+                           (!op.waits_for(readiness::writable) || writable_.add(socket.handle)) &&
+                           (op.kind != operation_kind::connect || connecting_.add(socket.handle));
+        if (added) return 0;
+        unwatch(socket);  // but for what was pending before
+        return platform::out_of_memory;
     }
 
     void unwatch(socket_state& socket) noexcept override {
