@@ -275,6 +275,7 @@ public:
     void opened(socket_state& socket, platform::socket_handle handle) noexcept {
         socket.handle = handle;
         socket.was_open = true;
+        socket.lost_with = 0;
         socket.worth_trying = reactor_->initially_worth_trying();
     }
 

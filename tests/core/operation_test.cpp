@@ -45,7 +45,8 @@ struct ended {
 };
 
 ended finished(outcome reason, outcome how, int error = 0) {
-    operation op(operation_kind::read, readiness::readable, nullptr);
+    socket_state socket;
+    operation op(operation_kind::read, readiness::readable, &socket);
     op.progress = operation::state::pending;
     op.reason = reason;
     op.finish(how, error);
@@ -76,6 +77,33 @@ TEST_CASE("the reason wins over the error it caused") {
             CHECK(finished(reason, how, 104).result == reason);
         }
     }
+}
+
+TEST_CASE("what one is told of the end of a connection, whoever reads later is told, too") {
+    socket_state socket;
+    const auto finish = [&](operation_kind kind, outcome how, std::errc error = {}) {
+        operation op(kind, readiness::readable, &socket);
+        op.progress = operation::state::pending;
+        op.finish(how, static_cast<int>(error));
+        return op.result == outcome::system ? op.error : -static_cast<int>(op.result);
+    };
+    const auto eof = -static_cast<int>(outcome::eof);
+    const auto reset = std::errc::connection_reset;
+    finish(operation_kind::write, outcome::system, std::errc::broken_pipe);
+    finish(operation_kind::write, outcome::system, std::errc::not_enough_memory);
+    finish(operation_kind::send_to, outcome::system, reset);
+    CHECK(finish(operation_kind::read, outcome::eof) == eof);
+#if !defined(_WIN32)  // whose numbers are others
+    finish(operation_kind::write, outcome::system, reset);
+    finish(operation_kind::write, outcome::system, std::errc::broken_pipe);
+    for (int i = 0; i < 2; ++i)
+        CHECK(finish(operation_kind::read, outcome::eof) == static_cast<int>(reset));
+    for (const auto error : {std::errc::timed_out, std::errc::host_unreachable,
+                             std::errc::network_unreachable, std::errc::connection_aborted}) {
+        finish(operation_kind::read, outcome::system, error);
+        CHECK(finish(operation_kind::read, outcome::eof) == static_cast<int>(error));
+    }
+#endif
 }
 
 // Progress through the buffers --------------------------------------------------------------------
@@ -214,5 +242,5 @@ TEST_CASE("a socket without a handle is not open") {
     socket_state socket;
     CHECK_FALSE(socket.is_open());
     CHECK(socket.loop == nullptr);
-    CHECK_FALSE(socket.write_broken);
+    CHECK(!socket.write_broken);
 }

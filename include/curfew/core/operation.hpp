@@ -78,23 +78,24 @@ struct socket_state {
     /// ready, until the handle is gone: operations that have to wait need no `start`. Of a `plain`
     /// read it finds the buffer and no more: see operation::describe_plain.
     bool watched = false;
-    /// The system may still refer to this record: it is freed with the context, not before.
-    bool haunted = false;
-
     platform::transport type = platform::transport::stream;
+
+    /// The system may still refer to this record: it is freed with the context, not before.
+    bool haunted : 1 = false;
     /// A cancelled write left an unknown part of its bytes in the stream: all later ones fail.
-    bool write_broken = false;
+    bool write_broken : 1 = false;
     bool was_open : 1 = false;  // it has had a handle
     bool nobodys : 1 = false;   // see detail::no_socket
     /// The reactor's word that it says, as often as it is asked, that there is something to receive
     /// or to accept: see `announced`.
     bool tells_again : 1 = false;
-    bool probing : 1 = false;    // the next try decides about `skips`
-    std::uint8_t skips : 4 = 0;  // tries to leave out after each one in vain
-    std::uint8_t skips_left : 4 = 0;
-    std::uint8_t vain_fills : 2 = 0;  // see detail::learn_what_is_left
+    bool probing : 1 = false;  // the next try decides about `skips`
     /// The system was asked to say with a receive whether it leaves something behind.
     bool tells_what_is_left : 1 = false;
+    std::uint8_t skips : 4 = 0;  // tries to leave out after each one in vain
+    std::uint8_t skips_left : 4 = 0;
+    std::uint16_t vain_fills : 2 = 0;  // see detail::learn_what_is_left
+    std::uint16_t lost_with : 14 = 0;  // see operation::tell_loss
     std::uint32_t slot = 0;  // the reactor's own; zero in a new socket
 
     socket_state* next = nullptr;  // the context's list of all sockets
@@ -139,6 +140,15 @@ struct socket_state {
 };
 
 namespace detail {
+
+/// Whether it tells of the end of the connection, and not of this call alone. (Not broken_pipe:
+/// that may be what this side has shut down, and leaves the other direction as it was.)
+CURFEW_COLD inline bool is_loss(int error) noexcept {
+    const std::error_code code = platform::error_code(error);
+    return code == std::errc::connection_reset || code == std::errc::connection_aborted ||
+           code == std::errc::timed_out || code == std::errc::host_unreachable ||
+           code == std::errc::network_unreachable;
+}
 
 /// How many bytes an operation moves before everybody else has a turn. One that has a fast peer,
 /// and much to move, would otherwise keep the loop from its limits for as long as that takes: a
@@ -248,8 +258,24 @@ struct operation : detail::suspension {
         CURFEW_ASSERT(progress != state::complete);
         progress = state::complete;
         if (how == outcome::success) return;
+        if (how == outcome::system || how == outcome::eof) tell_loss(how, system_error);
         result = reason != outcome::success ? reason : how;
         error = system_error;
+    }
+
+private:
+    /// The system tells only one of those that use a connection that it is lost, and with what
+    /// error. A read after that finds the end of the stream, as if the peer had ended it in good
+    /// order. So the socket keeps the error, for as long as it has the same handle, and every later
+    /// read is told the same.
+    CURFEW_COLD void tell_loss(outcome& how, int& system_error) const noexcept {
+        if (kind != operation_kind::read && kind != operation_kind::write) return;
+        if (how == outcome::system) {
+            if (detail::is_loss(system_error)) socket->lost_with = system_error & 0x3fff;
+        } else if (socket->lost_with != 0) {
+            how = outcome::system;
+            system_error = socket->lost_with;
+        }
     }
 };
 

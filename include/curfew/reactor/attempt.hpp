@@ -219,6 +219,7 @@ CURFEW_COLD inline bool after_failed_look(operation& op, int error) noexcept {
 /// complete, as it cannot begin.
 inline bool open_to_connect(operation& op) noexcept {
     socket_state& socket = *op.socket;
+    socket.lost_with = 0;
     if (!socket.is_open()) {
         const int error = platform::open(op.address->family, socket.type, socket.handle);
         return error && completed(op, outcome::system, error);
