@@ -4,8 +4,10 @@
 #include <array>
 #include <list>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "support/effort.hpp"
 #include "support/loop.hpp"
 
 using namespace test;
@@ -652,6 +654,63 @@ REACTOR_TEST("a connection that has been closed by its peer is still accepted wi
         std::array<char, 16> buffer;
         CHECK((co_await server.read_some(buffer)).value() == 4);
         CHECK((co_await server.read_some(buffer)).error() == errc::eof);
+    });
+}
+
+REACTOR_TEST("an acceptor takes what has arrived, and not one connection a turn") {
+    if (kind == reactor_kind::iocp) return;  // AcceptEx takes one at a time
+    run(kind, [&](io_context& ctx) -> task<> {
+        tcp::acceptor acceptor(ctx);
+        acceptor.listen(any_port()).value();
+        for (int i = 0; i < 40; ++i) {  // each comes alone: nobody expects more
+            const auto one = blocking_connect(acceptor.local_endpoint());
+            (co_await acceptor.accept()).value();
+        }
+        std::vector<blocking_socket> callers;
+        std::size_t turns = 0;
+        bool over = false;
+        auto counting = ctx.spawn([&]() -> task<> {
+            for (; !over; ++turns) co_await yield();
+        });
+        constexpr std::size_t many = 100;
+        for (std::size_t i = 0; i < many; ++i)
+            callers.push_back(blocking_connect(acceptor.local_endpoint()));
+        for (std::size_t i = 0; i < many; ++i) (co_await acceptor.accept()).value();
+        over = true;
+        co_await counting;
+        CHECK(turns < many / 2);
+    });
+}
+
+REACTOR_TEST("no connection is lost to accepts that are cut short") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        tcp::acceptor acceptor(ctx);
+        acceptor.listen(any_port()).value();
+        const auto many = static_cast<int>(scaled(200));
+        std::vector<blocking_socket> callers;
+        std::thread calling([&, at = acceptor.local_endpoint()] {
+            for (int i = 0; i < many; ++i) {
+                callers.push_back(blocking_connect(at));
+                callers.back().send("!");
+                if (i % 7 == 0) std::this_thread::sleep_for(1ms);
+            }
+        });
+        int accepted = 0;
+        int heard = 0;
+        for (int round = 0; accepted < many; ++round) {
+            auto [ec, peer] =
+                co_await with_timeout(acceptor.accept(), std::chrono::microseconds(round % 50));
+            if (ec == errc::timed_out) {
+                if (round % 10 == 0) co_await yield();
+                continue;
+            }
+            REQUIRE_FALSE(ec);
+            ++accepted;
+            std::array<char, 4> buffer;
+            heard += (co_await with_timeout(peer.read_some(buffer), 10s)).data == 1;
+        }
+        calling.join();
+        CHECK(heard == many);
     });
 }
 

@@ -727,7 +727,9 @@ private:
             more = look_at_once();
             if (have_looked_enough(now)) break;
         }
+        reactor_->begin_closes();
         deadlines_.expire(now);
+        reactor_->end_closes(done_);
         note_ready();
         const ticks bound = deadlines_.bound();
         return bound == endless ? endless : bound - now;

@@ -44,3 +44,17 @@ TEST_CASE("values are made as their type says") {
     for (int i = 0; i < 20; ++i) array.push_back({});
     for (const entry& each : array) CHECK((each.set == 3 && !each.rest));
 }
+
+TEST_CASE("what an array no longer holds is given back, and it can grow again") {
+    plain_array<int> array;
+    for (int i = 0; i < 1000; ++i) array.push_back(i);
+    array.shrink(3);
+    CHECK(array.size() == 3);
+    for (int i = 3; i < 10; ++i) CHECK(array.try_push_back(i));
+    for (int i = 0; i < 10; ++i) CHECK(array[static_cast<std::size_t>(i)] == i);
+    array.clear();
+    CHECK(array.size() == 0);
+    array.shrink(0);
+    array.push_back(7);
+    CHECK(array.back() == 7);
+}

@@ -10,14 +10,19 @@
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <csignal>
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <random>
@@ -29,6 +34,7 @@
 #include "support/effort.hpp"
 #include "support/fatal.hpp"
 #include "support/loop.hpp"
+#include "support/system_calls.hpp"
 
 using namespace test;
 
@@ -111,6 +117,79 @@ private:
     int& moves_;
     bool settled_ = false;
     std::minstd_rand random_;
+};
+
+/// While it lives, what the reactors of this program submit can be changed before the kernel sees
+/// it: so that it says what it says seldom.
+class changed_entries {
+public:
+    explicit changed_entries(std::function<void(io_uring_sqe&)> change) {
+        change_ = std::move(change);
+        before_io_uring_enter = [](int ring) {
+            const std::size_t size = entries * sizeof(io_uring_sqe);
+            void* const there = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, ring,
+                                       static_cast<off_t>(IORING_OFF_SQES));
+            if (there == MAP_FAILED) return;
+            for (auto* each = static_cast<io_uring_sqe*>(there);
+                 each != static_cast<io_uring_sqe*>(there) + entries; ++each)
+                change_(*each);  // also those that the kernel has taken, and looks at no more
+            ::munmap(there, size);
+        };
+    }
+    ~changed_entries() { before_io_uring_enter = nullptr; }
+    changed_entries(const changed_entries&) = delete;
+    changed_entries& operator=(const changed_entries&) = delete;
+
+    /// Of the rings for which this works.
+    static constexpr unsigned entries = 8;
+
+private:
+    static inline std::function<void(io_uring_sqe&)> change_;
+};
+
+/// Wakes the reactor before each call that is no wait, and then looks whether the next wait returns
+/// for it.
+class nudging_reactor final : public reactor {
+public:
+    explicit nudging_reactor(int& missed) : missed_(missed) {}
+
+    /// Settles, or moves out, before the next wait.
+    bool moves = false;
+
+    std::string_view name() const noexcept override { return "nudging"; }
+    bool start(operation& op) noexcept override { return inner_.start(op); }
+    void cancel(operation& op, completions& done) noexcept override {
+        nudge(done, [&] { inner_.cancel(op, done); });
+    }
+    void close(socket_state& socket, close_mode how, completions& done) noexcept override {
+        nudge(done, [&] { inner_.close(socket, how, done); });
+    }
+    void release(socket_state& socket, completions& done) noexcept override {
+        nudge(done, [&] { inner_.release(socket, done); });
+    }
+    void wake() noexcept override { inner_.wake(); }
+    int wait(std::chrono::nanoseconds time, completions& done) noexcept override {
+        if (std::exchange(moves, false)) {
+            nudge(done, [&] { inner_.settle(done); });
+            nudge(done, [&] { inner_.unsettle(done); });
+            time = 0ns;
+        }
+        return inner_.wait(time, done);
+    }
+
+private:
+    void nudge(completions& done, const std::function<void()>& call) {
+        inner_.wait(0ns, done);  // it watches its waker
+        inner_.wait(0ns, done);
+        inner_.wake();
+        call();
+        const auto begun = curfew::clock::now();
+        inner_.wait(20s, done);
+        missed_ += curfew::clock::now() - begun > 10s;
+    }
+
+    io_uring_reactor inner_;
+    int& missed_;
 };
 
 udp::socket bound(io_context& ctx) {
@@ -246,7 +325,291 @@ TEST_CASE("a closed descriptor's number is reused at once, and only the new sock
     });
 }
 
+TEST_CASE("sockets that close together, since their limits expire, cost no system call each") {
+    if (!counts_system_calls) return;
+    run_on(io_uring_reactor::default_entries, [](io_context& ctx) -> task<> {
+        constexpr std::size_t many = 200;
+        const auto until = curfew::clock::now() + 100ms;
+        std::vector<tcp::socket> sockets;
+        std::vector<blocking_socket> peers;
+        blocking_listener listener;
+        std::vector<udp::socket> datagrams;
+        std::vector<ip::endpoint> ports;
+        for (std::size_t i = 0; i < many; ++i) {
+            auto [socket, peer] = co_await test::connect(ctx, listener);
+            sockets.push_back(std::move(socket));
+            peers.push_back(std::move(peer));
+            datagrams.push_back(bound(ctx));
+            ports.push_back(datagrams.back().local_endpoint());
+        }
+        std::size_t expired = 0;
+        std::size_t closed = 0;
+        const auto wait_for = [&](auto& socket, auto operation) -> task<> {
+            const auto ended =
+                co_await with_deadline(std::move(operation), until, on_timeout::close);
+            expired += ended.ec == errc::timed_out;
+            closed += !socket.is_open();
+        };
+        std::vector<std::array<char, 4>> buffers(2 * many);
+        std::vector<task<>> works;
+        for (std::size_t i = 0; i < many; ++i) {
+            works.push_back(wait_for(sockets[i], sockets[i].read_some(buffers[i])));
+            works.push_back(wait_for(datagrams[i], datagrams[i].receive(buffers[many + i])));
+        }
+        const std::size_t before = system_calls();
+        co_await when_all(std::move(works));
+        CHECK(system_calls() - before < many / 2);
+        CHECK(expired == 2 * many);
+        CHECK(closed == 2 * many);
+        // All is over in the same turn: the peers know, and the ports are free.
+        std::size_t reset = 0;
+        for (blocking_socket& each : peers)
+            reset += each.receive().error == native::error_after_reset();
+        CHECK(reset == many);
+        std::size_t free = 0;
+        for (std::size_t i = 0; i < many; ++i) free += datagrams[i].bind(ports[i]).ok();
+        CHECK(free == many);
+    });
+}
+
+TEST_CASE("what comes across a wake-up outside of a wait leaves it to the next wait") {
+    int missed = 0;
+    auto made = std::make_unique<nudging_reactor>(missed);
+    nudging_reactor& nudged = *made;
+    io_context ctx(std::move(made));
+    ctx.block_on([](io_context& c, nudging_reactor& reactor) -> task<> {
+        blocking_listener listener;
+        const auto read = [](tcp::socket& from) -> task<std::error_code> {
+            std::array<char, 4> buffer;
+            co_return (co_await from.read_some(buffer)).ec;
+        };
+        for (int how = 0; how < 5; ++how) {
+            auto [socket, peer] = co_await test::connect(c, listener);
+            auto reading = c.spawn(read(socket));
+            co_await yield();
+            co_await yield();  // the kernel has it
+            if (how == 0) socket.close();
+            if (how == 1) socket.abort();
+            if (how == 2) socket = tcp::socket();
+            if (how == 3) socket.cancel();
+            if (how == 4) ::close(socket.release());
+            CHECK((co_await reading) == (how < 3 ? errc::closed : errc::canceled));
+        }
+        blocking_listener target;
+        tcp::socket socket(c);
+        const auto connect = [](tcp::socket& s, ip::endpoint to) -> task<> {
+            (void)co_await s.connect(to);
+        };
+        auto connecting = c.spawn(connect(socket, target.endpoint()));
+        connecting.cancel();
+        co_await connecting;
+        reactor.moves = true;
+        co_await yield();
+        co_await yield();
+    }(ctx, nudged));
+    CHECK(missed == 0);
+}
+
+// What the kernel says seldom ---------------------------------------------------------------------
+
+TEST_CASE("a cancellation that has missed its request is repeated") {
+    run_on(changed_entries::entries, [](io_context& ctx) -> task<> {
+        int missed = 0;
+        const changed_entries changed([&](io_uring_sqe& entry) {
+            if (entry.opcode != IORING_OP_ASYNC_CANCEL || missed == 3) return;
+            entry.addr = 0xffff'0000;  // which is none
+            ++missed;
+        });
+        auto socket = bound(ctx);
+        auto rescue = ctx.spawn([](udp::socket& to) -> task<> {  // should the test fail
+            if (!(co_await sleep_for(10s)).ok()) co_return;
+            (void)co_await to.send_to("!", to.local_endpoint());
+        }(socket));
+        std::array<char, 4> buffer;
+        CHECK((co_await with_timeout(socket.receive(buffer), 1ms)).ec == errc::timed_out);
+        CHECK(missed == 3);
+        rescue.cancel();
+        co_await rescue;
+    });
+}
+
+TEST_CASE("what the kernel will not wait for is polled") {
+    run_on(changed_entries::entries, [](io_context& ctx) -> task<> {
+        int refused = 0;
+        const changed_entries changed([&](io_uring_sqe& entry) {
+            if (entry.opcode != IORING_OP_RECV && entry.opcode != IORING_OP_RECVMSG) return;
+            if (!(entry.msg_flags & MSG_DONTWAIT)) ++refused;
+            entry.msg_flags |= MSG_DONTWAIT;
+        });
+        auto [client, server] = co_await test::connect(ctx);
+        auto datagrams = bound(ctx);
+        std::array<char, 4> one, two, three;
+        const auto send = [](tcp::socket& a, tcp::socket& b, udp::socket& c) -> task<> {
+            for (int turns = 0; turns < 3; ++turns) co_await yield();
+            (co_await write_all(b, "x")).value();
+            (co_await write_all(a, "yz")).value();
+            (co_await c.send_to("xyz", c.local_endpoint())).value();
+        };
+        const auto got =
+            co_await when_all(client.read_some(one),
+                              server.read_exactly(std::span(two).first(1), std::span(two).last(1)),
+                              datagrams.receive(three), send(client, server, datagrams));
+        CHECK(std::get<0>(got).value() == 1);
+        CHECK(std::get<1>(got).value() == 2);
+        CHECK(std::get<2>(got).value() == 3);
+        CHECK(refused >= 3);
+    });
+}
+
+TEST_CASE("a connect that somebody else has begun is waited for") {
+    run_on(io_uring_reactor::default_entries, [](io_context& ctx) -> task<> {
+        blocking_listener target;
+        ::listen(target.fd(), 0);  // its queue has room for one
+        const auto first = blocking_connect(target.endpoint());
+        tcp::socket socket(ctx);
+        CHECK(socket.open(ip::family::v4).ok());
+        const auto to = native::loopback(target.endpoint().port());
+        CHECK(::connect(socket.native_handle(), reinterpret_cast<const sockaddr*>(&to),
+                        sizeof to) == -1);
+        CHECK(errno == EINPROGRESS);
+        auto connecting = ctx.spawn([](tcp::socket& s, ip::endpoint at) -> task<std::error_code> {
+            co_return (co_await with_timeout(s.connect(at), 20s)).ec;
+        }(socket, target.endpoint()));
+        for (int turns = 0; turns < 3; ++turns) co_await yield();
+        CHECK_FALSE(connecting.done());
+        const auto accepted = target.accept();  // the system tries again, after a second
+        CHECK((co_await connecting) == std::error_code());
+        CHECK(socket.is_open());
+    });
+}
+
+TEST_CASE("a datagram that was cut before its receive could be cancelled is told of") {
+    run_on(io_uring_reactor::default_entries, [](io_context& ctx) -> task<> {
+        for (const bool cut : {false, true}) {
+            auto socket = bound(ctx);
+            const int sender = ::socket(AF_INET, SOCK_DGRAM, 0);
+            const auto to = native::loopback(socket.local_endpoint().port());
+            std::array<char, 4> buffer;
+            auto receiving =
+                ctx.spawn([](udp::socket& from, std::span<char> into) -> task<result<std::size_t>> {
+                    co_return co_await from.receive(into);
+                }(socket, buffer));
+            for (int turns = 0; turns < 3; ++turns) co_await yield();  // the kernel has it
+            // The kernel receives before this returns, in this thread.
+            CHECK(::sendto(sender, "too long", cut ? 8 : 4, 0,
+                           reinterpret_cast<const sockaddr*>(&to), sizeof to) > 0);
+            socket.cancel();
+            const auto got = co_await receiving;
+            if (cut) CHECK(got.ec == std::errc::message_size);
+            if (!cut) CHECK_FALSE(got.ec);
+            CHECK(got.data == 4);
+            ::close(sender);
+        }
+    });
+}
+
+// Memory ------------------------------------------------------------------------------------------
+
+TEST_CASE("what a peak has left behind is given back, and nothing that is pending is touched") {
+    run_on(io_uring_reactor::default_entries, [](io_context& ctx) -> task<> {
+        crowd all(ctx, 1'000);
+        std::size_t received = 0;
+        const auto receive = [&](udp::socket& from) -> task<> {
+            std::array<char, 4> buffer;
+            received += (co_await from.receive(buffer)).ok();
+        };
+        for (int round = 0; round < 3; ++round) {
+            received = 0;
+            task_group group;
+            for (udp::socket& each : all.sockets) group.spawn(receive(each));
+            for (int turns = 0; turns < 3; ++turns) co_await yield();  // the kernel has them
+            // One in the middle waits on.
+            auto& last = all.sockets[500];
+            for (udp::socket& each : all.sockets)
+                if (&each != &last) each.cancel();
+            for (int turns = 0; turns < 5'000; ++turns) co_await yield();  // idle for long
+            CHECK(received == 0);
+            (co_await last.send_to("!", last.local_endpoint())).value();
+            (co_await group.join()).value();
+            CHECK(received == 1);
+        }
+    });
+}
+
 // Threads -----------------------------------------------------------------------------------------
+
+#if defined(__linux__) && !defined(__SANITIZE_THREAD__)
+TEST_CASE("a context that goes on in another thread depends on nothing that the one before does") {
+    // While its child lives, a thread that has called vfork does nothing at all in the kernel.
+    int go_on[2];
+    int stopped[2];
+    REQUIRE(::pipe(go_on) == 0);
+    REQUIRE(::pipe(stopped) == 0);
+    io_context ctx(reactor_kind::io_uring);
+    auto early = bound(ctx);
+    auto late = bound(ctx);
+    int received = 0;
+    const auto receive = [&](udp::socket& from) -> task<> {
+        std::array<char, 4> buffer;
+        received += (co_await from.receive(buffer)).ok();
+    };
+    std::atomic<int> step{0};
+    std::thread before([&] {
+        ctx.spawn(receive(early));
+        ctx.spawn(receive(late));
+        while (ctx.poll() > 0) {}
+        step = 1;
+        while (step == 1) std::this_thread::yield();
+        const pid_t child = ::vfork();
+        if (child == 0) {
+            char byte = 0;
+            if (::write(stopped[1], "!", 1) != 1 || ::read(go_on[0], &byte, 1) < 0) ::_exit(1);
+            ::_exit(0);
+        }
+        ::waitpid(child, nullptr, 0);
+    });
+    while (step == 0) std::this_thread::yield();
+    const auto send = [](const udp::socket& to) {
+        const int sender = ::socket(AF_INET, SOCK_DGRAM, 0);
+        const auto at = native::loopback(to.local_endpoint().port());
+        CHECK(::sendto(sender, "!", 1, 0, reinterpret_cast<const sockaddr*>(&at), sizeof at) == 1);
+        ::close(sender);
+    };
+    const auto until = [&](const auto& happened) {
+        for (int i = 0; i < 1'000 && !happened(); ++i) ctx.run_for(10ms);
+        CHECK(happened());
+    };
+    // Both come back from the thread before, in this order.
+    ctx.poll();
+    send(early);
+    until([&] { return received == 1; });
+    ctx.poll();
+    step = 2;
+    char byte = 0;
+    CHECK(::read(stopped[0], &byte, 1) == 1);
+
+    std::atomic<int> posted{0};
+    std::thread posting([&] { ctx.post([&] { ++posted; }); });
+    until([&] { return posted == 1; });
+    posting.join();
+    // The loop sleeps when this is posted.
+    std::thread late_posting([&] {
+        std::this_thread::sleep_for(20ms);
+        ctx.post([&] {
+            ++posted;
+            ctx.stop();
+        });
+    });
+    ctx.run_for(20s);
+    CHECK(posted == 2);
+    late_posting.join();
+    send(late);
+    until([&] { return received == 2; });
+    CHECK(::write(go_on[1], "!", 1) == 1);
+    before.join();
+    for (const int each : {go_on[0], go_on[1], stopped[0], stopped[1]}) ::close(each);
+}
+#endif
 
 TEST_CASE("a connect outlives the thread that has begun it") {
     io_context ctx(reactor_kind::io_uring);
@@ -644,6 +1007,38 @@ TEST_CASE("moving at any moment loses no byte, no datagram, no connection and no
         }(ctx, rounds));
         CHECK(moves > 100);
     }
+}
+
+// Rings that cannot be made -----------------------------------------------------------------------
+
+TEST_CASE("a ring that could not be made says why, whatever it is asked") {
+    io_uring_reactor none(0);
+    CHECK(none.error() == EINVAL);
+    detail::ready_queue ready;
+    completions done(ready);
+    CHECK(none.wait(platform::forever, done) == EINVAL);
+    none.wake();
+    CHECK(none.settle(done));
+    none.unsettle(done);
+    none.begin_closes();
+    none.end_closes(done);
+    socket_state socket;
+    none.close(socket, close_mode::abortive, done);
+    none.release(socket, done);
+    for (const auto kind : {operation_kind::read, operation_kind::accept, operation_kind::connect,
+                            operation_kind::send_to, operation_kind::wait}) {
+        operation op(kind, readiness::readable, &socket);
+        op.progress = operation::state::pending;
+        CHECK(none.start(op));
+        CHECK(op.result == outcome::system);
+        CHECK(op.error == EINVAL);
+    }
+    CHECK(ready.empty());
+}
+
+TEST_CASE("a ring has as many entries as the system allows, however many are asked for") {
+    io_uring_reactor large(~0u);
+    CHECK(large.error() == 0);
 }
 
 // Machines that forbid it -------------------------------------------------------------------------

@@ -13,6 +13,7 @@ std::size_t test::system_calls() { return 0; }
 
 #if defined(__linux__)
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #endif
 
 #include <atomic>
@@ -49,8 +50,19 @@ WRAP(int, epoll_pwait2,
      (int fd, epoll_event* events, int size, const timespec* time, const sigset_t* mask),
      (fd, events, size, time, mask))
 WRAP(int, epoll_ctl, (int fd, int op, int other, epoll_event* event), (fd, op, other, event))
-WRAP(long, syscall, (long number, long a, long b, long c, long d, long e, long f),
-     (number, a, b, c, d, e, f))
+
+void (*test::before_io_uring_enter)(int) = nullptr;
+
+extern "C" long __real_syscall(long number, long a, long b, long c, long d, long e, long f);
+extern "C" long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f);
+extern "C" long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f) {
+    ++count;
+#if defined(__NR_io_uring_enter)
+    if (number == __NR_io_uring_enter && test::before_io_uring_enter)
+        test::before_io_uring_enter(static_cast<int>(a));
+#endif
+    return __real_syscall(number, a, b, c, d, e, f);
+}
 #endif
 
 #endif

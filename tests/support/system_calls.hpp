@@ -16,4 +16,9 @@ inline constexpr bool counts_system_calls = true;
 /// Calls of the wrapped functions since the program began.
 std::size_t system_calls();
 
+#if defined(__linux__)
+/// Called before each io_uring_enter of the program, with the ring's descriptor. Null: nobody.
+extern void (*before_io_uring_enter)(int ring);
+#endif
+
 }  // namespace test

@@ -11,8 +11,8 @@
 namespace curfew::detail {
 
 /// What the reactors keep, one entry for each socket or operation. Like a vector of them, which
-/// would take a compiler several times as long; fatal where there is no memory, since nobody is
-/// there who could be told.
+/// would take a compiler several times as long; without memory it is fatal, or reported to who can
+/// tell somebody.
 template <class T>
 class plain_array {
     static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>);
@@ -36,17 +36,34 @@ public:
 
     /// References to the values end.
     void push_back(T added) noexcept {
-        if (size_ == room_) grow();
+        if (!try_push_back(added)) fatal("out of memory");
+    }
+    /// The same; false, and nothing has changed, where there is no memory.
+    bool try_push_back(T added) noexcept {
+        if (size_ == room_ && !grow()) return false;
         ::new (static_cast<void*>(values_ + size_++)) T(added);
+        return true;
     }
     void pop_back() noexcept { --size_; }
+    void clear() noexcept { size_ = 0; }
+    /// Keeps the first `size` values, and no more memory than for them. References to them end.
+    CURFEW_COLD void shrink(std::size_t size) noexcept {
+        size_ = size;
+        const std::size_t room = size ? size : 1;
+        if (void* const smaller = std::realloc(static_cast<void*>(values_), room * sizeof(T))) {
+            values_ = static_cast<T*>(smaller);
+            room_ = room;
+        }
+    }
 
 private:
-    CURFEW_COLD void grow() noexcept {
-        room_ = room_ ? 2 * room_ : 8;
-        void* const larger = std::realloc(static_cast<void*>(values_), room_ * sizeof(T));
-        if (!larger) fatal("out of memory");
+    CURFEW_COLD bool grow() noexcept {
+        const std::size_t room = room_ ? 2 * room_ : 8;
+        void* const larger = std::realloc(static_cast<void*>(values_), room * sizeof(T));
+        if (!larger) return false;
         values_ = static_cast<T*>(larger);
+        room_ = room;
+        return true;
     }
 
     T* values_ = nullptr;

@@ -5,6 +5,7 @@
 
 #if defined(CURFEW_HAS_IO_URING)
 
+#include <new>
 #include <utility>
 
 #include "../core/plain_array.hpp"
@@ -23,17 +24,21 @@ namespace curfew {
 /// own completion: a transfer that was done, or a connection that was accepted, is delivered.
 ///
 /// A context may run in one thread after the other, and end in a third, so the ring is bound to
-/// none. When a thread ends, the kernel cancels what it has submitted; that is submitted again. The
-/// kernel completes requests in the thread that submitted them: other calls that block there may be
-/// interrupted for it (EINTR), as by a signal handler. While the loop is settled in a thread (see
-/// `reactor::settle`) there is another ring, of that thread's own, which interrupts nothing (Linux
-/// 6.1). Requests move from ring to ring by cancelling them in one, and submitting to the other
-/// what has not come to its end by that.
+/// none. The kernel completes requests in the thread that submitted them: other calls that block
+/// there may be interrupted for it (EINTR), as by a signal handler. So the first thing that another
+/// thread does is to watch the waker itself, and to ask for all that is in flight: what comes back
+/// is submitted again. (The thread before gives it back when it is in the kernel the next time, or
+/// interrupted by the clock, and when it ends the kernel cancels what it has submitted.)
+///
+/// While the loop is settled in a thread (see `reactor::settle`) there is another ring, of that
+/// thread's own, which interrupts nothing (Linux 6.1). Requests move from ring to ring by
+/// cancelling them in one, and submitting to the other what has not come to its end by that.
 class io_uring_reactor final : public reactor {
 public:
     static constexpr unsigned default_entries = 256;
 
-    /// `entries`: how many operations are submitted in one system call at the most.
+    /// `entries`: how many operations are submitted in one system call at the most; with none there
+    /// is no ring (EINVAL).
     explicit io_uring_reactor(unsigned entries = default_entries) noexcept
         : entries_(entries), ring_(entries, detail::ring::users::any_thread),
           error_(ring_.error() ? ring_.error() : waker_.error()) {}
@@ -53,14 +58,14 @@ public:
     std::string_view name() const noexcept override { return "io_uring"; }
 
     bool start(operation& op) noexcept override {
-        if (!op.plain || free_ == none || first_ != none) [[unlikely]]
+        if (!op.plain || free_ == none) [[unlikely]]
             return start_rest(op);
         io_uring_sqe* const entry = ring_.next_entry();
         if (!entry) [[unlikely]]
             return start_rest(op);
         const std::uint32_t index = take_slot(op);
         slots_[index].submitted = slots_[index].simple = true;
-        entry->user_data = identity(index);
+        entry->user_data = index;
         describe_transfer(op, *op.buffers, *entry);
         return false;
     }
@@ -82,34 +87,59 @@ public:
         const platform::socket_handle handle = socket.handle;
         if (how == close_mode::abortive && socket.is_open()) platform::reset_on_close(handle);
         end_all(socket, outcome::closed, done);
+        if (is_pending_on(socket)) {
+            if (is_gathering_ && handle != platform::invalid_socket &&
+                gathered_.try_push_back(handle))
+                return;
+            bring_back(&socket, done);
+        }
         if (handle != platform::invalid_socket) platform::close(handle);
     }
 
     void release(socket_state& socket, completions& done) noexcept override {
         end_all(socket, outcome::canceled, done);
+        if (is_pending_on(socket)) bring_back(&socket, done);
+    }
+
+    /// The requests on all sockets that are closed meanwhile are cancelled and reaped in one call.
+    void begin_closes() noexcept override { is_gathering_ = true; }
+
+    void end_closes(completions& done) noexcept override {
+        is_gathering_ = false;
+        if (gathered_.size() == 0) return;
+        bring_back(nullptr, done);
+        for (const platform::socket_handle each : gathered_) platform::close(each);
+        gathered_.clear();
     }
 
     int wait(std::chrono::nanoseconds time, completions& done) noexcept override {
-        if (!(waker_is_watched_ && first_ == none) && !submit_queued()) [[unlikely]]
-            time = std::chrono::nanoseconds::zero();
+        const bool changes = ring_.changes_threads();
+        if (changes || unusual_ || first_ != none || --waits_until_trim_ == 0) [[unlikely]] {
+            if (error_) return error_;
+            if (!prepare_wait(changes, done)) time = std::chrono::nanoseconds::zero();
+        }
+        int error = 0;
         if (time.count() <= 0 && ring_.unsubmitted() == 0 && !ring_.has_due_work()) {
             deliver(done);  // the kernel has nothing to add
-            return 0;
-        }
-        const int error = ring_.enter(time);
-        deliver(done);
-        while (ring_.has_overflown() && ring_.enter(std::chrono::nanoseconds::zero()) == 0)
+        } else {
+            error = ring_.enter(time);
             deliver(done);
-        // Newer kernels do 20 pieces of that at a time (IO_LOCAL_TW_DEFAULT_MAX in Linux's
-        // io_uring/tw.h), and none if a signal has ended the wait.
-        if (ring_.has_due_work()) done.more_may_follow();
+            while (ring_.has_overflown() && ring_.enter(std::chrono::nanoseconds::zero()) == 0)
+                deliver(done);
+            // Newer kernels do 20 pieces of that at a time (IO_LOCAL_TW_DEFAULT_MAX in Linux's
+            // io_uring/tw.h), and none if a signal has ended the wait. (In the ring of no thread
+            // what is due may be another thread's.)
+            if (is_settled_ && ring_.has_due_work()) done.more_may_follow();
+        }
+        unusual_ &= ~returns_at_once;  // whoever calls this looks what for
         return is_failure(error) ? error : 0;
     }
 
     void wake() noexcept override { waker_.signal(); }
 
     bool settle(completions& done) noexcept override {
-        if (is_settled_ || !ring_.is_recent()) return true;
+        if (is_settled_ || error_ || !ring_.is_recent()) return true;
+        if (ring_.changes_threads()) leave_thread(done);
         if (in_flight() > most_to_move) return false;
         detail::ring own(entries_, detail::ring::users::one_thread);
         if (own.error()) return true;  // an older kernel, or no descriptor to be had
@@ -117,6 +147,7 @@ public:
         // submitted here then, and the next attempt finds nothing but this thread's.
         if (!take_back(done)) return false;
         shared_ = std::exchange(ring_, std::move(own));
+        ring_.changes_threads();  // there was none before
         is_settled_ = true;
         return true;
     }
@@ -136,6 +167,8 @@ private:
     /// Each takes two or three microseconds, in which the loop does nothing else. (More of them are
     /// as fast in the other ring.)
     static constexpr std::uint32_t most_to_move = 500;
+    static constexpr std::uint32_t most_to_ask_back = 64;
+    static constexpr std::uint32_t first_trim = 1024;  // waits
 
     /// The system's description of an operation with an address, or with several buffers. It lives
     /// until the completion is there, as some of it is written by the kernel.
@@ -151,9 +184,6 @@ private:
     struct slot {
         operation* op = nullptr;  // null: free, or to be free once it is not queued any more
         envelope* letter = nullptr;
-        /// Part of the completion's identity. A new one for each submission: what is said of an
-        /// earlier one, or asked of it, never concerns a later one in the same slot.
-        std::uint32_t generation = 0;
         std::uint32_t next = none;  // in the queue, or in the list of the free
         bool queued = false;
         bool submitted = false;
@@ -162,15 +192,21 @@ private:
         bool closed = false;  // its socket was closed meanwhile
     };
 
-    // What a completion belongs to: a generation, a slot, and whether it is of a cancellation.
-    static constexpr std::uint64_t of_waker = ~std::uint64_t{0};
-    static constexpr std::uint64_t of_taking_back = of_waker - 1;
+    // What a completion belongs to: a slot, whose request it is or (`of_cancel`) the cancellation
+    // of that; or a watch over the waker, with its number.
+    //
+    // A slot has one request at a time, and is free when that is complete. A cancellation may be
+    // taken by the kernel, or its completion by this, when there is another request in the slot by
+    // then: one that is not to end is submitted again, and one that is to end is what is meant.
     static constexpr std::uint64_t of_cancel = std::uint64_t{1} << 63;
-    static constexpr std::uint32_t generations = 1u << 31;
+    static constexpr std::uint64_t of_taking_back = of_cancel | std::uint64_t{1} << 61;
+    static constexpr std::uint64_t of_waker = of_cancel | std::uint64_t{1} << 62;
 
-    std::uint64_t identity(std::uint32_t index) const noexcept {
-        return std::uint64_t{slots_[index].generation % generations} << 32 | index;
-    }
+    // Bits of `unusual_`:
+    static constexpr unsigned is_unwatched = 1;  // nobody watches the waker
+    /// A wake-up, or completions, were seen outside of a wait: the next one has that to report.
+    static constexpr unsigned returns_at_once = 2;
+    static constexpr unsigned asks_back = 4;  // see `to_ask_back_`
 
     static std::uint32_t slot_of(const operation& op) noexcept {
         CURFEW_ASSERT(op.progress == operation::state::pending);
@@ -179,9 +215,20 @@ private:
 
     // Slots ------------------------------------------------------------------------------------
 
-    CURFEW_COLD void add_slot() noexcept {
-        free_ = static_cast<std::uint32_t>(slots_.size());
-        slots_.push_back({});
+    /// Sees that there is a free slot, and an envelope for an operation that needs one. False:
+    /// there is no memory for it.
+    CURFEW_COLD bool make_room(const operation& op) noexcept {
+        if (free_ == none) {
+            if (!slots_.try_push_back({})) return false;
+            free_ = static_cast<std::uint32_t>(slots_.size() - 1);
+        }
+        if (needs_envelope(op) && !envelopes_) envelopes_ = new (std::nothrow) envelope;
+        return envelopes_ || !needs_envelope(op);
+    }
+
+    static bool needs_envelope(const operation& op) noexcept {
+        if (is_transfer(op)) return op.buffer_count != 1;
+        return op.kind != operation_kind::accept && op.kind != operation_kind::wait;
     }
 
     CURFEW_HOT std::uint32_t take_slot(operation& op) noexcept {
@@ -194,12 +241,46 @@ private:
     void free_slot(std::uint32_t index) noexcept {
         slot& freed = slots_[index];
         CURFEW_ASSERT(!freed.op && !freed.queued);
-        ++freed.generation;
         freed.submitted = freed.poll = freed.closed = freed.simple = false;
         freed.next = std::exchange(free_, index);
         if (envelope* const letter = std::exchange(freed.letter, nullptr)) [[unlikely]]
             letter->next = std::exchange(envelopes_, letter);
     }
+
+    /// Gives back what a peak has left behind. All that is in use has a request in flight when a
+    /// wait begins, so that what is idle then was not needed in this turn.
+    CURFEW_COLD void trim() noexcept {
+        constexpr std::uint32_t spare = 64;
+        std::uint32_t used = 0;
+        std::uint32_t with_envelope = 0;
+        std::uint32_t end = 0;  // of those in use
+        for (std::uint32_t i = 0; i < slots_.size(); ++i) {
+            if (is_free(slots_[i])) continue;
+            ++used;
+            with_envelope += slots_[i].letter != nullptr;
+            end = i + 1;
+        }
+        envelope** rest = &envelopes_;
+        for (std::uint32_t n = 2 * with_envelope + spare; *rest && n > 0; --n)
+            rest = &(*rest)->next;
+        while (envelope* const idle = *rest) {
+            *rest = idle->next;
+            delete idle;
+        }
+        std::uint32_t room = 2 * used + spare;
+        if (2 * room < slots_.size()) {
+            if (room < end) room = end;
+            slots_.shrink(room);
+            // The first ones are to be used first, so that the last ones can be given back.
+            free_ = none;
+            for (std::uint32_t i = room; i-- > 0;)
+                if (is_free(slots_[i])) slots_[i].next = std::exchange(free_, i);
+            if (to_ask_back_ > room) to_ask_back_ = room;
+        }
+        waits_until_trim_ = first_trim + static_cast<std::uint32_t>(slots_.size() / 4);
+    }
+
+    static bool is_free(const slot& each) noexcept { return !each.op && !each.queued; }
 
     void enqueue(std::uint32_t index) noexcept {
         slot& added = slots_[index];
@@ -209,6 +290,14 @@ private:
         added.next = none;
         (last_ == none ? first_ : slots_[last_].next) = index;
         last_ = index;
+    }
+
+    /// What expires together has mostly been submitted in that order, and the kernel looks through
+    /// long lists for what it is to cancel, the youngest first.
+    void enqueue_first(std::uint32_t index) noexcept {
+        if (first_ == none) return enqueue(index);
+        slots_[index].queued = true;
+        slots_[index].next = std::exchange(first_, index);
     }
 
     std::uint32_t dequeue() noexcept {
@@ -224,14 +313,16 @@ private:
     /// Asks a pending operation, which has a reason, to end.
     void end(operation& op, completions& done) noexcept {
         const std::uint32_t index = slot_of(op);
+        slots_[index].simple = false;
         if (!slots_[index].submitted) return finish(index, done, outcome::canceled);
         if (!slots_[index].queued) submit(index);
     }
 
-    /// Ends what is pending on a socket, which has no handle from now on. Who caused it, if
+    /// Asks what is pending on a socket to end, which has no handle from now on. Who caused it, if
     /// anybody, is resumed first.
     void end_all(socket_state& socket, outcome why, completions& done) noexcept {
         socket.handle = platform::invalid_socket;
+        socket.worth_trying = 0;
         socket.slot = 0;
         operation* first = socket.reader;
         operation* second = socket.writer == first ? nullptr : socket.writer;
@@ -239,19 +330,26 @@ private:
         for (operation* op : {first, second}) {
             if (!op) continue;
             if (op->reason == outcome::success) op->reason = why;
-            slot& ending = slots_[slot_of(*op)];
-            ending.closed = why == outcome::closed;
-            ending.simple = false;
+            slots_[slot_of(*op)].closed = why == outcome::closed;
             end(*op, done);
         }
-        if (!socket.reader && !socket.writer) return;
+    }
+
+    static bool is_pending_on(const socket_state& socket) noexcept {
+        return socket.reader || socket.writer;
+    }
+
+    /// Has the kernel end what it was asked to end: on `socket`, or on all. A wake-up that is seen
+    /// by this is left to the next `wait`.
+    void bring_back(const socket_state* socket, completions& done) noexcept {
+        if (ring_.changes_threads()) leave_thread(done);
         int error = 0;
         do {  // once, unless the kernel is short of memory, or does what is due piece by piece
             submit_queued();
             error = ring_.enter(std::chrono::nanoseconds::zero());
             deliver(done);
         } while ((ring_.unsubmitted() || first_ != none ||
-                  ((socket.reader || socket.writer) && ring_.has_due_work())) &&
+                  (is_settled_ && (!socket || is_pending_on(*socket)) && ring_.has_due_work())) &&
                  !is_failure(error));
     }
 
@@ -267,10 +365,12 @@ private:
     // Submitting -------------------------------------------------------------------------------
 
     /// Submits an operation or, if it has been, its cancellation: fills in an entry, which the
-    /// kernel takes with the next `enter`. If all entries are in use, or others wait for one, it is
-    /// queued; so nothing is ever dropped, and all remains in order.
+    /// kernel takes with the next `enter`. If all entries are in use it is queued; so nothing is
+    /// ever dropped. (Who comes later may find an entry before that: no operation depends on
+    /// another, and each `wait` finds entries for all.)
     void submit(std::uint32_t index) noexcept {
-        io_uring_sqe* const entry = first_ == none && !is_moving_ ? ring_.next_entry() : nullptr;
+        if (is_gathering_) return enqueue_first(index);
+        io_uring_sqe* const entry = is_moving_ ? nullptr : ring_.next_entry();
         if (entry)
             describe(index, *entry);
         else
@@ -278,18 +378,60 @@ private:
     }
 
     CURFEW_COLD bool start_rest(operation& op) noexcept {
+        if (error_) return detail::completed(op, outcome::system, error_);
         if (op.kind == operation_kind::connect && detail::open_to_connect(op)) return true;
         if (op.kind == operation_kind::send_to && op.buffer_count > platform::max_buffers)
             return detail::completed(op, outcome::system, platform::message_too_long);
-        if (free_ == none) add_slot();
-        submit(take_slot(op));
+        if (!make_room(op)) {
+            if (op.kind == operation_kind::connect)
+                platform::close(std::exchange(op.socket->handle, platform::invalid_socket));
+            return detail::completed(op, outcome::system, platform::out_of_memory);
+        }
+        const std::uint32_t index = take_slot(op);
+        if (needs_envelope(op)) slots_[index].letter = std::exchange(envelopes_, envelopes_->next);
+        submit(index);
         return false;
+    }
+
+    /// What is seldom due before a wait; `changes`: it is another thread's than the last one was.
+    /// False: it is not the time to wait.
+    CURFEW_COLD bool prepare_wait(bool changes, completions& done) noexcept {
+        if (changes) leave_thread(done);
+        if (waits_until_trim_ == 0) trim();
+        if (unusual_ & asks_back) ask_some_back(done);
+        const bool all_submitted = submit_queued();
+        return all_submitted && !(unusual_ & (returns_at_once | asks_back));
+    }
+
+    /// The loop goes on in this thread, and depends on nothing that the thread before does: this
+    /// one watches the waker from now on, and asks for all that is in flight.
+    CURFEW_COLD void leave_thread(completions& done) noexcept {
+        if (!(unusual_ & is_unwatched)) {
+            // This watch may go on until the thread before is in the kernel; it has told all that
+            // it is needed for, as a watch over a waker that was woken begins by saying so.
+            ask_back(of_waker | watch_, done);
+            unusual_ |= is_unwatched;
+        }
+        to_ask_back_ = static_cast<std::uint32_t>(slots_.size());
+        unusual_ |= asks_back;
+    }
+
+    /// A few with each wait: it takes two or three microseconds for each, in which the loop does
+    /// nothing else. Requests that this thread has submitted meanwhile come back as well, and are
+    /// submitted once more.
+    CURFEW_COLD void ask_some_back(completions& done) noexcept {
+        for (std::uint32_t asked = 0; to_ask_back_ > 0 && asked < most_to_ask_back;) {
+            if (!is_in_flight(slots_[--to_ask_back_])) continue;
+            ask_back(to_ask_back_, done);
+            ++asked;
+        }
+        if (to_ask_back_ == 0) unusual_ &= ~asks_back;
     }
 
     /// Finds entries for what is queued. False if the kernel does not take enough of them now: then
     /// it is not the time to wait.
     bool submit_queued() noexcept {
-        if (!waker_is_watched_) watch_waker();
+        if (unusual_ & is_unwatched) watch_waker();
         while (first_ != none) {
             if (!slots_[first_].op) {  // ended before it came to this
                 free_slot(dequeue());
@@ -299,7 +441,7 @@ private:
                 return false;  // it wants completions to be taken, or is short of memory
             }
         }
-        return waker_is_watched_;  // there may have been no entry for it
+        return !(unusual_ & is_unwatched);  // there may have been no entry for it
     }
 
     /// Takes from the kernel what it has, the watch over the waker too: what is not complete is
@@ -309,28 +451,31 @@ private:
     /// that it has already cancelled before each of them.
     CURFEW_COLD bool take_back(completions& done) noexcept {
         is_moving_ = true;
-        if (waker_is_watched_) ask_back(of_waker, done);
+        if (!(unusual_ & is_unwatched)) ask_back(of_waker | watch_, done);
         for (std::uint32_t i = 0; i < slots_.size(); ++i)
-            if (is_in_flight(slots_[i])) ask_back(identity(i), done);
+            if (is_in_flight(slots_[i])) ask_back(i, done);
         // In a ring of this thread's own some of what is due is done each time, not all of it
         // (since Linux 6.14).
         std::uint32_t at = 0;
         while (!all_is_back(at) && enter_and_deliver(done) > 0) {}
         is_moving_ = false;
-        return all_is_back(at);
+        if (!all_is_back(at)) return false;
+        to_ask_back_ = 0;
+        unusual_ &= ~asks_back;
+        return true;
     }
 
     /// Moves `at` on to the first slot of which the kernel has something. (While requests move,
     /// none is submitted: what was back before is still back.)
     bool all_is_back(std::uint32_t& at) const noexcept {
         while (at < slots_.size() && !is_in_flight(slots_[at])) ++at;
-        return at == slots_.size() && !waker_is_watched_ && ring_.unsubmitted() == 0;
+        return at == slots_.size() && (unusual_ & is_unwatched) && ring_.unsubmitted() == 0;
     }
 
     void ask_back(std::uint64_t whom, completions& done) noexcept {
         io_uring_sqe* entry = ring_.next_entry();
         if (!entry) {
-            enter_and_deliver(done);
+            if (enter_and_deliver(done) > 0) unusual_ |= returns_at_once;
             entry = ring_.next_entry();
         }
         if (!entry) return;  // the kernel takes none; so this does not come back now
@@ -354,7 +499,9 @@ private:
         return count;
     }
 
-    /// One entry stays for good and reports every signal; so nobody has to drain the waker.
+    /// One entry stays for good and reports every signal; so nobody has to drain the waker. If it
+    /// was signalled before, ever, that is reported at once: what came between two watches is not
+    /// missed.
     CURFEW_COLD void watch_waker() noexcept {
         io_uring_sqe* const entry = ring_.next_entry();
         if (!entry) return;
@@ -362,14 +509,14 @@ private:
         entry->fd = waker_.handle();
         entry->len = IORING_POLL_ADD_MULTI;
         entry->poll_events = POLLIN;
-        entry->user_data = of_waker;
-        waker_is_watched_ = true;
+        entry->user_data = of_waker | ++watch_;
+        unusual_ &= ~is_unwatched;
     }
 
     void describe(std::uint32_t index, io_uring_sqe& entry) noexcept {
         slot& next = slots_[index];
         const operation& op = *next.op;
-        entry.user_data = identity(index);
+        entry.user_data = index;
         if (next.submitted || next.poll || !is_transfer(op) || op.buffer_count != 1)
             return describe_rest(next, entry);
         next.submitted = true;
@@ -406,6 +553,7 @@ private:
             entry.fd = -1;
             entry.addr = entry.user_data;
             entry.user_data |= of_cancel;
+            if (ring_.is_recent()) entry.flags = detail::ring_skip_success;
             return;
         }
         const operation& op = *next.op;
@@ -417,7 +565,7 @@ private:
             entry.opcode = IORING_OP_ACCEPT;
             entry.accept_flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
         } else if (op.kind == operation_kind::connect) {
-            envelope& letter = take_envelope(next);
+            envelope& letter = *next.letter;
             letter.address = platform::detail::to_native(*op.address);
             entry.opcode = IORING_OP_CONNECT;
             entry.addr = reinterpret_cast<std::uintptr_t>(letter.address.get());
@@ -438,7 +586,7 @@ private:
     /// Datagrams, and transfers with several buffers.
     void describe_message(slot& from, io_uring_sqe& entry) noexcept {
         const operation& op = *from.op;
-        envelope& letter = take_envelope(from);
+        envelope& letter = *from.letter;
         if (is_transfer(op)) {
             const detail::portion next(op, detail::fair_size);
             letter.buffers = {next.list, next.count, next.skip};
@@ -463,14 +611,6 @@ private:
         entry.len = 1;
     }
 
-    envelope& take_envelope(slot& to) noexcept {
-        if (!to.letter) {
-            if (!envelopes_) envelopes_ = new envelope;
-            to.letter = std::exchange(envelopes_, envelopes_->next);
-        }
-        return *to.letter;
-    }
-
     // Completing -------------------------------------------------------------------------------
 
     unsigned deliver(completions& done) noexcept {
@@ -479,11 +619,10 @@ private:
                 return deliver_rest(completion, done);
             const auto index = static_cast<std::uint32_t>(completion.user_data);
             slot& from = slots_[index];
-            CURFEW_ASSERT(completion.user_data == identity(index) && from.op && from.submitted);
+            CURFEW_ASSERT(completion.user_data == index && from.op && from.submitted);
             if (!from.simple) [[unlikely]]
                 return succeeded(index, completion, done);
             operation& op = *std::exchange(from.op, nullptr);
-            ++from.generation;
             from.submitted = from.simple = false;
             from.next = std::exchange(free_, index);
             op.transferred = static_cast<std::size_t>(completion.res);
@@ -505,23 +644,26 @@ private:
     }
 
     CURFEW_COLD void deliver_rest(const io_uring_cqe& completion, completions& done) noexcept {
-        if (completion.user_data == of_waker) {
-            // The thread that submitted it has ended, completions had no room, or the ring is
-            // about to change.
-            if (!(completion.flags & IORING_CQE_F_MORE)) waker_is_watched_ = false;
+        if (completion.user_data == of_taking_back) return;
+        if (completion.user_data >= of_waker) {
+            if (completion.res > 0) unusual_ |= returns_at_once;
+            // The thread that submitted it has ended, completions had no room, or the thread, or
+            // the ring, changes. (An earlier watch says so when there is another one already.)
+            if (!(completion.flags & IORING_CQE_F_MORE) &&
+                completion.user_data == (of_waker | watch_))
+                unusual_ |= is_unwatched;
             return;
         }
-        if (completion.user_data == of_taking_back) return;
         const auto index = static_cast<std::uint32_t>(completion.user_data);
         const slot& about = slots_[index];
         if (completion.user_data & of_cancel) {
             // Not found, and still not complete: it was between two stations in the kernel.
-            if (completion.res < 0 && completion.user_data == (identity(index) | of_cancel) &&
-                about.op && about.submitted && !about.queued)
+            if (completion.res < 0 && about.op && about.op->reason != outcome::success &&
+                about.submitted && !about.queued)
                 submit(index);
             return;
         }
-        CURFEW_ASSERT(completion.user_data == identity(index) && about.op && about.submitted);
+        CURFEW_ASSERT(completion.user_data == index && about.op && about.submitted);
         if (completion.res < 0)
             failed(index, -completion.res, done);
         else
@@ -553,13 +695,25 @@ private:
         if (op.kind == operation_kind::receive_from)
             return received(index, static_cast<std::size_t>(value), done);
         if (op.kind == operation_kind::send_to) op.transferred = static_cast<std::size_t>(value);
-        if (op.kind == operation_kind::accept) op.accepted = value;
+        if (op.kind == operation_kind::accept) return accepted(index, value, done);
+        finish(index, done, outcome::success);
+    }
+
+    CURFEW_COLD void accepted(std::uint32_t index, int value, completions& done) noexcept {
+        operation& op = *slots_[index].op;
         // An accept may have won against its cancellation, but a closed acceptor accepts nothing.
-        if (op.kind == operation_kind::accept && from.closed) {
+        if (slots_[index].closed) {
             platform::close(value);
             return finish(index, done, outcome::closed);
         }
+        op.accepted = value;
+        socket_state& socket = *op.socket;
         finish(index, done, outcome::success);
+        if (!socket.is_open()) return;
+        // Others may have arrived with it: they are taken at once, without a turn for each.
+        socket.set_worth_trying(readiness::readable);
+        socket.tells_again = true;
+        socket.announced();
     }
 
     void received(std::uint32_t index, std::size_t count, completions& done) noexcept {
@@ -606,7 +760,6 @@ private:
     void go_on(std::uint32_t index, completions& done, bool poll = false) noexcept {
         slot& again = slots_[index];
         if (again.op->reason != outcome::success) return finish(index, done, outcome::canceled);
-        ++again.generation;
         again.submitted = again.simple = false;
         again.poll = poll;
         submit(index);
@@ -622,11 +775,17 @@ private:
     detail::ring shared_;  // the one of no thread, while settled
     platform::waker waker_;
     int error_;
-    bool waker_is_watched_ = false;
+    unsigned unusual_ = is_unwatched;  // all that a wait need not look at while it is 0
     bool is_settled_ = false;
-    bool is_moving_ = false;  // what comes back is not to be submitted to this ring
+    bool is_moving_ = false;     // what comes back is not to be submitted to this ring
+    bool is_gathering_ = false;  // see `begin_closes`
+    std::uint32_t watch_ = 0;    // the number of the last watch over the waker
+    /// Of the slots before this one, what is in flight may be another thread's.
+    std::uint32_t to_ask_back_ = 0;
+    std::uint32_t waits_until_trim_ = first_trim;
     detail::plain_array<slot> slots_;
-    envelope* envelopes_ = nullptr;  // those in no slot
+    detail::plain_array<platform::socket_handle> gathered_;  // to be closed
+    envelope* envelopes_ = nullptr;                          // those in no slot
     std::uint32_t free_ = none;      // the first free slot
     std::uint32_t first_ = none;     // the queue
     std::uint32_t last_ = none;

@@ -19,7 +19,7 @@
 
 namespace curfew::detail {
 
-// What came with Linux 5.18 to 6.1, and may be missing in the headers a program is built with. A
+// What came with Linux 5.17 to 6.1, and may be missing in the headers a program is built with. A
 // kernel that accepts COOP_TASKRUN and TASKRUN_FLAG has the rest, but for SINGLE_ISSUER (6.0) and
 // DEFER_TASKRUN (6.1).
 inline constexpr unsigned ring_submit_all = 1u << 7;            // IORING_SETUP_SUBMIT_ALL
@@ -28,8 +28,12 @@ inline constexpr unsigned ring_taskrun_flag = 1u << 9;          // IORING_SETUP_
 inline constexpr unsigned ring_single_issuer = 1u << 12;        // IORING_SETUP_SINGLE_ISSUER
 inline constexpr unsigned ring_defer_taskrun = 1u << 13;        // IORING_SETUP_DEFER_TASKRUN
 inline constexpr unsigned ring_work_is_due = 1u << 2;           // IORING_SQ_TASKRUN
+inline constexpr std::uint8_t ring_skip_success = 1u << 6;      // IOSQE_CQE_SKIP_SUCCESS
 inline constexpr std::uint16_t ring_poll_first = 1u << 0;       // IORING_RECVSEND_POLL_FIRST
 inline constexpr std::uint32_t ring_socket_nonempty = 1u << 2;  // IORING_CQE_F_SOCK_NONEMPTY
+
+/// One in each thread, so that its address stands for the thread.
+inline thread_local constinit char place_in_this_thread{};
 
 class ring {
 public:
@@ -57,6 +61,18 @@ public:
 
     /// Whether the kernel is 5.19 or later.
     bool is_recent() const noexcept { return is_recent_; }
+
+    /// Says that it is the calling thread that enters the kernel from now on. True: it was another
+    /// one until now. What that one has submitted is completed by it, when it is in the kernel the
+    /// next time, or interrupted by the clock.
+    ///
+    /// (Should that thread have ended, and this one stand in its place in memory, nobody notices,
+    /// and nobody has to: the kernel has cancelled what was submitted by then.)
+    CURFEW_HOT bool changes_threads() noexcept {
+        if (user_ == &place_in_this_thread) [[likely]]
+            return false;
+        return std::exchange(user_, &place_in_this_thread) != nullptr;
+    }
 
     /// An entry to fill in, all zero; null if the queue is full.
     CURFEW_HOT io_uring_sqe* next_entry() noexcept {
@@ -94,8 +110,8 @@ public:
         return taken < 0 ? errno : 0;
     }
 
-    /// Without it, `enter` would do nothing: work that waits for this thread to enter the kernel,
-    /// completions that found no room.
+    /// Without it, `enter` would do nothing: work that waits for a thread to enter the kernel (this
+    /// one, as far as is known), completions that found no room.
     bool has_due_work() const noexcept {
         return (load(submission_flags_) & (ring_work_is_due | IORING_SQ_CQ_OVERFLOW)) != 0;
     }
@@ -174,6 +190,8 @@ private:
     }
 
     int set_up(unsigned entries, unsigned flags, io_uring_params& out) noexcept {
+        constexpr unsigned most = 1u << 15;  // IORING_MAX_ENTRIES in Linux's io_uring/io_uring.c
+        if (entries > most) entries = most;
         out = {};
         out.flags = IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE | flags;
         out.cq_entries = entries * 16;
@@ -232,6 +250,7 @@ private:
 
     descriptor handle_;
     int error_ = 0;
+    const void* user_ = nullptr;  // the thread that has entered the kernel last
     bool is_recent_ = false;
     mapping queues_;
     mapping entries_;

@@ -59,6 +59,12 @@ public:
     /// Ends the pending operations like `cancel` and forgets the handle without closing it.
     virtual void release(socket_state& socket, completions& done) noexcept = 0;
 
+    /// What is closed between these two may stay pending until `end_closes`, and its handle open:
+    /// so that many limits that expire together cost no system call each. No operation is started
+    /// meanwhile, and nobody resumed.
+    virtual void begin_closes() noexcept {}
+    virtual void end_closes(completions&) noexcept {}
+
     /// Delivers what has completed. Waits up to `time` (zero: not at all; `platform::forever`)
     /// if nothing has, returns at the latest a little after it, and never before it without a
     /// reason to. If it may have left something that is there, it calls `done.more_may_follow()`.
@@ -66,13 +72,17 @@ public:
     virtual int wait(std::chrono::nanoseconds time, completions& done) noexcept = 0;
 
     /// Ends the current `wait`, or else the next one, at once. From any thread.
+    ///
+    /// Whatever else is called before that `wait` (`close`, `release` and `cancel`, also from a
+    /// destructor, `settle`, `unsettle`) may deliver what has completed, but must not take the
+    /// wake-up away: one that it comes across is left, or remembered, for the next `wait`. This
+    /// holds as well if another thread runs the loop by then, whatever the thread before does.
     virtual void wake() noexcept = 0;
 
     /// The loop goes on running in the thread that calls this until it calls `unsettle`: nothing
     /// but `wake` is called in another thread meanwhile. False: this is no time to make use of
-    /// it; the loop may ask again. Both may deliver what has completed, but must not take a
-    /// `wake` away from the next `wait`. `unsettle` comes at the end of every `run` and
-    /// `block_on`, whether `settle` was called before or not.
+    /// it; the loop may ask again. Both may deliver what has completed. `unsettle` comes at the end
+    /// of every `run` and `block_on`, whether `settle` was called before or not.
     virtual bool settle(completions&) noexcept { return true; }
     virtual void unsettle(completions&) noexcept {}
 
