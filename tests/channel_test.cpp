@@ -351,6 +351,168 @@ REACTOR_TEST("messages that nobody receives are destroyed, wherever they are") {
     }
 }
 
+namespace {
+
+using box = std::unique_ptr<int>;
+
+/// One that is full, or has no room at all.
+void fill(channel<box>& boxes) {
+    while (boxes.try_send(std::make_unique<int>(0))) {}
+}
+
+}  // namespace
+
+REACTOR_TEST("a send that sends nothing leaves the message with its caller, whatever ended it") {
+    run(kind, [](io_context& ctx) -> task<> {
+        for (const std::size_t capacity : {0u, 1u, 3u}) {
+            channel<box> boxes(capacity);
+            fill(boxes);
+            box message = std::make_unique<int>(7);
+            const auto is_ours = [&](std::error_code ec, std::error_code why) {
+                CHECK(ec == why);
+                REQUIRE(message);
+                CHECK(*message == 7);
+            };
+            // Limits: on the send, on a task around it, none to spare.
+            is_ours((co_await with_timeout(boxes.send(std::move(message)), 1ms)).ec,
+                    errc::timed_out);
+            is_ours((co_await with_timeout(boxes.send(std::move(message)), 0ms)).ec,
+                    errc::timed_out);
+            const auto sends = [](channel<box>& to, box& from) -> task<result<>> {
+                co_return co_await to.send(std::move(from));
+            };
+            is_ours((co_await with_timeout(sends(boxes, message), 1ms)).ec, errc::timed_out);
+            // Another branch has been first.
+            const auto any = co_await when_any(boxes.send(std::move(message)), yield());
+            is_ours(std::get<0>(any.results).ec, errc::canceled);
+            // Cancellation while it waits, and before it begins though there is room.
+            auto waits = ctx.spawn(sends(boxes, message));
+            co_await yield();
+            waits.cancel();
+            is_ours((co_await waits).ec, errc::canceled);
+            channel<box> empty(1);
+            auto late = ctx.spawn(sends(empty, message));
+            late.cancel();
+            is_ours((co_await late).ec, errc::canceled);
+            CHECK(empty.size() == 0);
+            // A request that is not awaited, and one that is awaited twice.
+            {
+                auto request = boxes.send(std::move(message));
+                is_ours((co_await with_timeout(request, 1ms)).ec, errc::timed_out);
+                is_ours((co_await with_timeout(request, 1ms)).ec, errc::timed_out);
+                (void)boxes.send(std::move(message));
+                is_ours({}, {});
+            }
+            // The end of the channel while it waits, and before.
+            auto closed = ctx.spawn(sends(boxes, message));
+            co_await yield();
+            boxes.close();
+            is_ours((co_await closed).ec, errc::closed);
+            is_ours((co_await boxes.send(std::move(message))).ec, errc::closed);
+            CHECK_FALSE(boxes.try_send(std::move(message)));
+            is_ours({}, {});
+        }
+    });
+}
+
+REACTOR_TEST(
+    "a message is moved from once it is sent: at once, to who waits, or when there is room") {
+    run(kind, [](io_context& ctx) -> task<> {
+        for (const std::size_t capacity : {0u, 1u}) {
+            channel<box> boxes(capacity);
+            box first = std::make_unique<int>(1);
+            box second = std::make_unique<int>(2);
+            if (capacity) {
+                CHECK((co_await boxes.send(std::move(first))).ok());
+                CHECK_FALSE(first);
+            }
+            auto sender = ctx.spawn([](channel<box>& to, box& from) -> task<result<>> {
+                co_return co_await with_timeout(to.send(std::move(from)), 1h);
+            }(boxes, second));
+            co_await yield();
+            CHECK(second);
+            if (capacity) CHECK(*(co_await boxes.receive()).value() == 1);
+            const box got = (co_await boxes.receive()).value();
+            CHECK_FALSE(second);  // though the sender has not gone on yet
+            CHECK(*got == 2);
+            CHECK((co_await sender).ok());
+
+            auto receiver = ctx.spawn([](channel<box>& from) -> task<int> {
+                co_return *(co_await from.receive()).value();
+            }(boxes));
+            co_await yield();
+            box third = std::make_unique<int>(3);
+            CHECK((co_await boxes.send(std::move(third))).ok());
+            CHECK_FALSE(third);
+            CHECK(co_await receiver == 3);
+        }
+    });
+}
+
+REACTOR_TEST("copies are sent of what is not moved, and what is made of values of other types") {
+    run(kind, [](io_context&) -> task<> {
+        channel<std::string> texts(8);
+        std::string text(100, 'x');
+        const std::string constant = "constant";
+        CHECK((co_await texts.send(text)).ok());
+        CHECK(text == std::string(100, 'x'));
+        CHECK((co_await texts.send(constant)).ok());
+        CHECK((co_await texts.send("a literal")).ok());
+        CHECK((co_await with_timeout(texts.send(text + text), 1h)).ok());
+        CHECK((co_await texts.receive()).value() == text);
+        CHECK((co_await texts.receive()).value() == constant);
+        CHECK((co_await texts.receive()).value() == "a literal");
+        CHECK((co_await texts.receive()).value() == text + text);
+
+        channel<std::string> full(0);
+        CHECK((co_await with_timeout(full.send(text), 1ms)).error() == errc::timed_out);
+        CHECK((co_await with_timeout(full.send("a literal"), 1ms)).error() == errc::timed_out);
+        const auto any = co_await when_any(full.send(text), full.send("x"), full.receive());
+        CHECK(std::get<2>(any.results).data == text);
+        CHECK(text == std::string(100, 'x'));
+
+        struct base {
+            virtual ~base() = default;
+        };
+        struct derived : base {};
+        channel<std::unique_ptr<base>> bases(1);
+        CHECK((co_await bases.send(std::make_unique<derived>())).ok());
+        CHECK((co_await bases.receive()).value() != nullptr);
+    });
+}
+
+REACTOR_TEST("a task that is destroyed while it sends takes its message along, sent or not") {
+    for (const bool temporary : {false, true}) {
+        int alive = 0;
+        {
+            io_context ctx(kind);
+            channel<tracked> own(0);
+            ctx.spawn([](channel<tracked>& to, int& count, bool short_lived) -> task<> {
+                if (short_lived) {
+                    (void)co_await to.send(tracked(count));
+                } else {
+                    tracked message(count);
+                    (void)co_await with_timeout(to.send(std::move(message)), 1h);
+                }
+            }(own, alive, temporary));
+            ctx.poll();
+            CHECK(alive == 1);
+        }
+        CHECK(alive == 0);
+        channel<tracked> lasting(0);
+        {
+            io_context ctx(kind);
+            ctx.spawn([](channel<tracked>& to, int& count) -> task<> {
+                (void)co_await to.send(tracked(count));
+            }(lasting, alive));
+            ctx.poll();
+            CHECK(alive == 1);
+        }
+        CHECK(alive == 0);
+        CHECK_FALSE(lasting.try_receive());
+    }
+}
+
 // Close -------------------------------------------------------------------------------------------
 
 REACTOR_TEST("what was sent before the close can still be received, and then closed is told") {
@@ -536,9 +698,8 @@ REACTOR_TEST("a message that is taken before the loop looks at an expired limit 
                 const auto [ec] = co_await with_timeout(to.send(n), 10ms);
                 co_return ec;
             }(messages, round));
-            const bool acted = act_when_limits_are_over(ctx, 10ms, [&] {
-                CHECK(messages.try_receive() == (capacity ? buffered : round));
-            });
+            const bool acted = act_when_limits_are_over(
+                ctx, 10ms, [&] { CHECK(messages.try_receive() == (capacity ? buffered : round)); });
             if (acted && round % 2) sender.cancel();
             if (acted) CHECK_FALSE(sender.done());
             const std::error_code ec = join(ctx, sender);
@@ -704,7 +865,8 @@ REACTOR_TEST("when_any of a channel and a socket that are both ready loses neith
             } else {  // both come in the same turn
                 ctx.post([&, &peer = server] {
                     CHECK(messages.try_send(round));
-                    CHECK(test::native::send(test::descriptor_of(peer.native_handle()), "x", 1) == 1);
+                    CHECK(test::native::send(test::descriptor_of(peer.native_handle()), "x", 1) ==
+                          1);
                 });
             }
             auto [index, results] = co_await when_any(messages.receive(), client.read_some(buffer));

@@ -49,6 +49,33 @@ REACTOR_TEST("a value that comes while it is awaited wakes the task") {
     });
 }
 
+REACTOR_TEST("a value that nobody can get any more stays with who has it") {
+    run(kind, [](io_context&) -> task<> {
+        auto value = std::make_unique<int>(7);
+        {
+            thread_promise<std::unique_ptr<int>> dropped;
+            { const auto future = dropped.get_future(); }
+            CHECK_FALSE(dropped.set_value(std::move(value)));
+            REQUIRE(value);
+            CHECK(*value == 7);
+        }
+        {
+            thread_promise<std::unique_ptr<int>> never_got;
+            CHECK_FALSE(never_got.set_value(std::move(value)));
+            REQUIRE(value);
+            thread_promise<> of_nothing;
+            CHECK_FALSE(of_nothing.set_value());
+        }
+        // Who gave up waiting may still come back for it.
+        thread_promise<std::unique_ptr<int>> promise;
+        auto future = promise.get_future();
+        CHECK((co_await with_timeout(future, 1ms)).error() == errc::timed_out);
+        CHECK(promise.set_value(std::move(value)));
+        CHECK_FALSE(value);
+        CHECK(*(co_await future).value() == 7);
+    });
+}
+
 REACTOR_TEST("a value that is an error code is no error") {
     run(kind, [](io_context&) -> task<> {
         thread_promise<std::error_code> promise;

@@ -13,12 +13,21 @@
 
 namespace curfew {
 
+namespace detail {
+
+template <class T>
+struct kept_message {
+    T message;
+};
+
+}  // namespace detail
+
 /// A queue of at most `capacity` messages between tasks of one loop: any number of them may send,
 /// and receive. Messages and those who wait keep their order. With a capacity of 0 a message passes
 /// only from hand to hand.
 ///
 /// No message is lost or doubled by a limit or a cancellation: a `receive` that says `timed_out` or
-/// `canceled` has taken none, and a `send` that does has sent none.
+/// `canceled` has taken none, and a `send` that does has sent none, and left it where it is.
 ///
 /// It belongs to the loop's thread; from another thread, `post` a function that sends. All its
 /// memory is allocated at its construction. A message that has been handed to a task goes with it,
@@ -40,7 +49,7 @@ public:
 
     class sender : detail::list_waiter {
     public:
-        sender(channel& to, T&& message) noexcept : channel_(to), message_(std::move(message)) {}
+        sender(channel& to, T& message) noexcept : channel_(to), message_(&message) {}
         bool await_ready() const noexcept { return false; }
         template <class Promise>
         bool await_suspend(std::coroutine_handle<Promise> coroutine) noexcept {
@@ -53,7 +62,7 @@ public:
             return this->wait_in(
                 channel_.senders_, coroutine,
                 [&] {
-                    sent_ = channel_.put(message_);
+                    sent_ = channel_.put(*message_);
                     return sent_ || channel_.closed_;
                 },
                 kind);
@@ -67,7 +76,7 @@ public:
     private:
         friend channel;
         channel& channel_;
-        T message_;
+        T* message_;  // moved from when it is sent, and not before
         bool sent_ = false;
     };
 
@@ -103,11 +112,31 @@ public:
         std::optional<T> message_;
     };
 
+    /// Of a message that is the caller's.
     class [[nodiscard("nothing is sent until this is awaited")]] send_request {
     public:
-        send_request(channel & to, T && message) noexcept
-            : channel_(to), message_(std::move(message)) {}
-        sender operator co_await()&& noexcept { return sender(channel_, std::move(message_)); }
+        send_request(channel & to, T & message) noexcept : channel_(to), message_(message) {}
+        sender operator co_await() const noexcept { return sender(channel_, message_); }
+
+    private:
+        channel& channel_;
+        T& message_;
+    };
+
+    /// Of one that has been made for it.
+    class [[nodiscard("nothing is sent until this is awaited")]] send_own_request {
+        struct own_sender : private detail::kept_message<T>, sender {
+            own_sender(channel& to, T&& given) noexcept
+                : detail::kept_message<T>{std::move(given)}, sender(to, this->message) {}
+        };
+
+    public:
+        template <class U>
+        send_own_request(channel & to, U && message)
+            : channel_(to), message_(std::forward<U>(message)) {}
+        own_sender operator co_await()&& noexcept {
+            return own_sender(channel_, std::move(message_));
+        }
 
     private:
         channel& channel_;
@@ -116,8 +145,25 @@ public:
 
     /// Sends a message, waiting for room if need be. `closed` if the channel is closed first.
     ///
+    /// `send(std::move(message))` refers to the caller's object, and moves from it only when the
+    /// message is sent: whatever else comes of it, the caller still has it. So the object must live
+    /// until the send has ended, which a temporary in the expression that awaits it does. Of
+    /// `send(message)` a copy is sent, and of a value of another type what is made of it at once.
+    ///
+    /// ```cpp
+    /// auto [ec] = co_await with_timeout(jobs.send(std::move(job)), 10ms);
+    /// if (ec) put_aside(std::move(job));
+    /// ```
     /// Cancellation: `canceled`, and it has not been sent.
-    send_request send(T message) noexcept { return send_request(*this, std::move(message)); }
+    send_request send(T&& message) noexcept { return send_request(*this, message); }
+    send_own_request send(const T& message) requires std::is_copy_constructible_v<T> {
+        return send_own_request(*this, message);
+    }
+    template <class U>
+    requires(!std::is_same_v<std::remove_cvref_t<U>, T> &&
+             std::is_convertible_v<U&&, T>) send_own_request send(U&& message) {
+        return send_own_request(*this, std::forward<U>(message));
+    }
 
     /// Takes the oldest message, waiting for one if need be. `closed` when the channel is closed
     /// and all that was sent before has been received.
@@ -186,7 +232,7 @@ private:
     T accept(sender& from) noexcept {
         from.sent_ = true;
         senders_.complete_first();
-        return std::move(from.message_);
+        return std::move(*from.message_);
     }
 
     void push(T&& message) noexcept {

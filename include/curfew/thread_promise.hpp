@@ -195,14 +195,30 @@ public:
 
     thread_future<T> get_future() const noexcept { return thread_future<T>(state_); }
 
+    /// False: the future is gone, or nobody has got it, so there is nobody to tell; the value has
+    /// been left as it is.
     template <class Value>
-    void set_value(Value&& value) {
+    bool set_value(Value&& value) {
+        if (given_up()) return false;
         fulfil(result<T>({}, std::forward<Value>(value)));
+        return true;
     }
-    void set_value() { fulfil(result<T>()); }
+    bool set_value() {
+        if (given_up()) return false;
+        fulfil(result<T>());
+        return true;
+    }
     void set_error(std::error_code error) noexcept { fulfil(result<T>(error)); }
 
 private:
+    /// The state is this promise's alone, and ends with that. (A future that goes at this moment,
+    /// in another thread, may count or not.)
+    bool given_up() noexcept {
+        if (state_.use_count() != 1) return false;
+        state_ = nullptr;
+        return true;
+    }
+
     void fulfil(result<T>&& with) noexcept {
         if (!state_) detail::fatal("a thread_promise is fulfilled twice");
         std::exchange(state_, nullptr)->fulfil(std::move(with));
