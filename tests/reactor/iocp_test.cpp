@@ -193,6 +193,28 @@ TEST_CASE("a pending accept makes a socket in advance, which is gone when it is 
     });
 }
 
+TEST_CASE("an accept that was pending says who has connected, also if they are gone") {
+    run_on_port([](io_context& ctx) -> task<> {
+        tcp::acceptor acceptor(ctx);
+        acceptor.listen(any_port()).value();
+        for (const bool gone : {false, true}) {
+            CAPTURE(gone);
+            ip::endpoint who;
+            auto accepting =
+                ctx.spawn([](tcp::acceptor& a, ip::endpoint& peer) -> task<std::error_code> {
+                    co_return (co_await a.accept(peer)).ec;
+                }(acceptor, who));
+            co_await yield();
+            // In this thread, so that the loop learns of it when all is over.
+            auto client = blocking_connect(acceptor.local_endpoint());
+            const ip::endpoint expected(ip::address::loopback_v4(), native::port_of(client.fd()));
+            if (gone) client.reset();
+            CHECK((co_await accepting) == std::error_code());
+            CHECK(who == expected);
+        }
+    });
+}
+
 TEST_CASE("a released socket works in another context, after operations have been pending on it") {
     io_context first(reactor_kind::iocp);
     io_context second(reactor_kind::iocp);

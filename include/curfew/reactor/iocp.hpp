@@ -104,6 +104,8 @@ private:
     static constexpr std::uint32_t reports_all = 1;
     static constexpr std::uint32_t skips_success = 2;  // what succeeds at once is not reported
 
+    static constexpr DWORD accept_address_size = sizeof(sockaddr_storage) + 16;  // see AcceptEx
+
     static constexpr int most_calls = 2;  // of an operation that goes on, in its turn
 
     /// The system's record of an operation. It lives until the operation's completion has been
@@ -120,7 +122,7 @@ private:
         DWORD flags = 0;
         union {
             platform::detail::native_address address;
-            char accept_addresses[2 * (sizeof(sockaddr_storage) + 16)];  // see AcceptEx
+            char accept_addresses[2 * accept_address_size];
             detail::afd_poll poll;
         };
 
@@ -325,10 +327,9 @@ private:
         const platform::family family = platform::local_address(with.handle).family;
         if (const int error = platform::open(family, platform::transport::stream, with.accepted))
             return error;
-        constexpr DWORD size = sizeof with.accept_addresses / 2;
         DWORD received = 0;
-        return accept_ex_(with.handle, with.accepted, with.accept_addresses, 0, size, size,
-                          &received, &with)
+        return accept_ex_(with.handle, with.accepted, with.accept_addresses, 0, accept_address_size,
+                          accept_address_size, &received, &with)
                    ? 0
                    : platform::detail::last_error();
     }
@@ -450,7 +451,7 @@ private:
         return detail::completed(op, outcome::system, error);
     }
 
-    static bool has_accepted(packet& with, int error) noexcept {
+    bool has_accepted(packet& with, int error) noexcept {
         operation& op = *with.op;
         const platform::socket_handle made = std::exchange(with.accepted, platform::invalid_socket);
         if (error || with.closed) {  // a closed acceptor accepts nothing
@@ -461,9 +462,26 @@ private:
         // Else it would not know its addresses, nor how to shut down.
         ::setsockopt(made, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT,
                      reinterpret_cast<const char*>(&with.handle), sizeof with.handle);
+        note_peer(with);
         op.socket->set_worth_trying(readiness::readable);
         op.accepted = made;
         return detail::completed(op, outcome::success);
+    }
+
+    /// Says who has connected, which AcceptEx tells, also if they are gone.
+    void note_peer(packet& with) noexcept {
+        if (!with.op->peer ||
+            detail::find_extension(with.handle, WSAID_GETACCEPTEXSOCKADDRS, accept_ex_addresses_))
+            return;
+        sockaddr* local = nullptr;
+        sockaddr* remote = nullptr;
+        int local_size = 0;
+        platform::detail::native_address peer;
+        accept_ex_addresses_(with.accept_addresses, 0, accept_address_size, accept_address_size,
+                             &local, &local_size, &remote, &peer.size);
+        if (!remote || peer.size < 0 || peer.size > static_cast<int>(sizeof peer.storage)) return;
+        std::memcpy(&peer.storage, remote, static_cast<std::size_t>(peer.size));
+        *with.op->peer = platform::detail::from_native(peer);
     }
 
     static bool has_connected(operation& op, int error) noexcept {
@@ -499,6 +517,7 @@ private:
     bool goes_on_ = false;  // an operation's turn was over, and there is more for it
     platform::detail::handle_set<platform::socket_handle> tied_;  // released, and still tied
     LPFN_ACCEPTEX accept_ex_ = nullptr;
+    LPFN_GETACCEPTEXSOCKADDRS accept_ex_addresses_ = nullptr;
     LPFN_CONNECTEX connect_ex_ = nullptr;
 };
 
