@@ -1,8 +1,29 @@
 // Version, assertions, and what happens when there is nobody left to report an error to.
 #pragma once
 
+// Programs may have macros of these names (Arduino's), where the standard has functions.
+#pragma push_macro("abs")
+#pragma push_macro("round")
+#undef abs
+#undef round
 #include <cstdio>
 #include <cstdlib>
+#pragma pop_macro("round")
+#pragma pop_macro("abs")
+
+// Function-like macros with the names of this library's functions, such as lwIP has them, cannot be
+// while it is used: `acceptor.accept()` would be a call of theirs. To keep such a macro, define it
+// after the include. (What it stands for can be called by its own name, lwip_accept.)
+#undef accept
+#undef bind
+#undef close
+#undef connect
+#undef listen
+#undef poll
+#undef select
+#undef send
+#undef shutdown
+#undef socket
 
 #define CURFEW_VERSION_MAJOR 0
 #define CURFEW_VERSION_MINOR 1
@@ -63,8 +84,8 @@
 #define CURFEW_STATE_IS_HERE 1
 #endif
 #if defined(__has_cpp_attribute) && !defined(_WIN32)
-#if __has_cpp_attribute(gnu::visibility)
-#define CURFEW_SHARED [[gnu::visibility("default")]]
+#if __has_cpp_attribute(__gnu__::__visibility__)
+#define CURFEW_SHARED [[__gnu__::__visibility__("default")]]
 #endif
 #endif
 #if !defined(CURFEW_SHARED)
@@ -72,11 +93,12 @@
 #endif
 
 // What hardly ever happens is kept out of the way of what always does, where the compiler listens.
+// (With underscores, because programs may have macros named cold or noinline.)
 #if defined(__has_cpp_attribute)
-#if __has_cpp_attribute(gnu::cold) && __has_cpp_attribute(gnu::always_inline)
-#define CURFEW_COLD [[gnu::cold, gnu::noinline]]
-#define CURFEW_APART [[gnu::noinline]]
-#define CURFEW_HOT [[gnu::always_inline]]
+#if __has_cpp_attribute(__gnu__::__cold__) && __has_cpp_attribute(__gnu__::__always_inline__)
+#define CURFEW_COLD [[__gnu__::__cold__, __gnu__::__noinline__]]
+#define CURFEW_APART [[__gnu__::__noinline__]]
+#define CURFEW_HOT [[__gnu__::__always_inline__]]
 #endif
 #endif
 #if !defined(CURFEW_COLD)

@@ -62,9 +62,9 @@ struct [[nodiscard]] result {
 
     /// The value; throws `std::system_error` (without exceptions: calls the fatal handler) if there
     /// is an error.
-    T& value() & { return check(), data; }
-    const T& value() const& { return check(), data; }
-    T&& value() && { return check(), std::move(data); }
+    T& value() & { return raise_error(), data; }
+    const T& value() const& { return raise_error(), data; }
+    T&& value() && { return raise_error(), std::move(data); }
 
     explicit operator bool() const = delete;  // ask .ok(), or look at .ec: which would it be?
 
@@ -75,7 +75,7 @@ struct [[nodiscard]] result {
     }
 
 private:
-    void check() const {
+    void raise_error() const {
         if (ec) detail::raise(ec, "curfew::result");
     }
 };

@@ -174,7 +174,7 @@ public:
     template <class Look>
     void for_each(Look look) {
         for (unsigned level = 0; level < levels; ++level)
-            for (unsigned place = 0; place < slots; ++place)
+            for (unsigned place = 0; place < slot_count; ++place)
                 if (used_[level].has(place)) slots_[level][place].nodes.for_each(look);
     }
 
@@ -182,7 +182,8 @@ private:
     using unit = std::uint64_t;
     static constexpr int unit_bits = 16;
     static constexpr unsigned digit_bits = 5;
-    static constexpr unsigned slots = 2 << digit_bits;  // of a level, by their index modulo this
+    /// Of a level: a slot's place is its index modulo this.
+    static constexpr unsigned slot_count = 2 << digit_bits;
     static constexpr unsigned levels = 10;  // 16 + 10 * 5 > 64 bits: every deadline has its place
 
     // So many at a time move down ahead of their time, at most every millisecond; or more, when it
@@ -204,7 +205,7 @@ private:
         void add(unsigned place) noexcept { bits_ |= std::uint64_t{1} << place; }
         void remove(unsigned place) noexcept { bits_ &= ~(std::uint64_t{1} << place); }
 
-        /// How far it is from `place` to the first one at or after it, going round; `slots` if
+        /// How far it is from `place` to the first one at or after it, going round; `slot_count` if
         /// there is none.
         unsigned distance_from(unsigned place) const noexcept {
             return static_cast<unsigned>(
@@ -213,7 +214,7 @@ private:
 
     private:
         std::uint64_t bits_ = 0;
-        static_assert(slots == 64);
+        static_assert(slot_count == 64);
     };
 
     struct position {
@@ -224,7 +225,9 @@ private:
 
     static unit unit_of(ticks time) noexcept { return static_cast<unit>(time) >> unit_bits; }
     static unit index_of(unit at, unsigned level) noexcept { return at >> (level * digit_bits); }
-    static unsigned place_of(unit index) noexcept { return static_cast<unsigned>(index % slots); }
+    static unsigned place_of(unit index) noexcept {
+        return static_cast<unsigned>(index % slot_count);
+    }
     static unit start_of(unit index, unsigned level) noexcept {
         return index << (level * digit_bits);
     }
@@ -269,7 +272,7 @@ private:
         const unit current = index_of(base_, level);
         for (;;) {
             const unsigned distance = used_[level].distance_from(place_of(current));
-            if (distance == slots) break;
+            if (distance == slot_count) break;
             const unit index = current + distance;
             const unsigned place = place_of(index);
             slot& found = slots_[level][place];
@@ -352,7 +355,7 @@ private:
             const unit next = index_of(base_, level) + 1;
             for (;;) {
                 const unsigned distance = crowded_[level].distance_from(place_of(next));
-                if (distance == slots) break;
+                if (distance == slot_count) break;
                 const unit index = next + distance;
                 const unsigned place = place_of(index);
                 slot& crowded = slots_[level][place];
@@ -419,8 +422,8 @@ private:
     ticks prepare_at_ = endless;  // when the first crowded slot is the next of its level
     unsigned used_levels_ = 0;
     slot_set used_[levels];
-    slot_set crowded_[levels];   // in which many have been placed, but for the lowest level
-    slot slots_[levels][slots];  // nothing in it means anything unless it is used
+    slot_set crowded_[levels];        // in which many have been placed, but for the lowest level
+    slot slots_[levels][slot_count];  // nothing in it means anything unless it is used
 };
 
 /// A clock that the program moves, and what is armed on it.

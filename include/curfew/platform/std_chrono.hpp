@@ -6,8 +6,15 @@
 // has a header for its own <mutex>, <thread> and <stop_token> that leaves it out.
 #pragma once
 
+// See config.hpp.
+#pragma push_macro("abs")
+#pragma push_macro("round")
+#undef abs
+#undef round
 #if __has_include(<bits/chrono.h>)
 #include <bits/chrono.h>
 #else
 #include <chrono>
 #endif
+#pragma pop_macro("round")
+#pragma pop_macro("abs")

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "../config.hpp"
 #include "std_chrono.hpp"
 
 namespace curfew::platform {
