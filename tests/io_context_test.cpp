@@ -594,16 +594,16 @@ REACTOR_TEST("a stop ends poll_until before its time, and a tick is not lost by 
         to.push_back(2);
     }(log));
     ctx.poll();  // the first has stopped it
-    const auto far = curfew::clock::now() + 1h;
+    const auto distant = curfew::clock::now() + 1h;
     ctx.spawn(sleep_and_note(1ms, log, 3));
     ctx.spawn([](io_context& own, events& to) -> task<> {
         while (to.back() != 3) (void)co_await sleep_for(100us);
         own.stop();
     }(ctx, log));
-    ctx.poll_until(far);
+    ctx.poll_until(distant);
     CHECK(log == events{1, 2, 3});
     ctx.stop();
-    CHECK(ctx.poll_until(far) == 0);
+    CHECK(ctx.poll_until(distant) == 0);
 }
 
 #if CURFEW_EXCEPTIONS
