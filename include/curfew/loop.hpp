@@ -271,6 +271,8 @@ public:
         return socket;
     }
 
+    socket_state* first_socket() const noexcept { return sockets_.first(); }
+
     /// The socket has got a handle.
     void opened(socket_state& socket, platform::socket_handle handle) noexcept {
         socket.handle = handle;
@@ -1026,6 +1028,10 @@ private:
 };
 
 inline reactor& reactor_of(const socket_state& socket) noexcept { return socket.loop->system(); }
+
+inline socket_state* first_socket_beside(const socket_state& socket) noexcept {
+    return socket.loop->first_socket();
+}
 
 inline void guest::begin(std::coroutine_handle<> frame, promise_base& promise,
                          std::coroutine_handle<> awaits_it) {

@@ -58,3 +58,19 @@ TEST_CASE("what an array no longer holds is given back, and it can grow again") 
     array.push_back(7);
     CHECK(array.back() == 7);
 }
+
+TEST_CASE("room is made in proportion, or not at all") {
+    plain_array<int> numbers;
+    CHECK(numbers.reserve(3));
+    numbers.push_back(7);
+    CHECK_FALSE(numbers.reserve(~std::size_t{0}));
+    REQUIRE(numbers.size() == 1);
+    CHECK(numbers[0] == 7);
+    std::size_t moves = 0;
+    for (const int* before = numbers.data(); numbers.size() < 100'000; before = numbers.data()) {
+        REQUIRE(numbers.reserve(numbers.size() + 1));
+        moves += numbers.data() != before;
+        numbers.push_back(1);
+    }
+    CHECK(moves < 20);
+}

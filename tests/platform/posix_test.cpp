@@ -165,6 +165,88 @@ TEST_CASE("adopting changes what it says") {
     ::close(ends[1]);
 }
 
+namespace {
+
+task<result<std::size_t>> read_four(tcp::socket& socket) {
+    std::array<char, 4> buffer;
+    co_return co_await socket.read_some(buffer);
+}
+
+/// A socket whose descriptor somebody has closed, and another one that has got its number.
+struct theft {
+    tcp::socket old;
+    blocking_socket old_peer;
+    tcp::socket fresh;
+    blocking_socket fresh_peer;
+    join_handle<result<std::size_t>> reading;  // from the old one
+};
+
+task<theft> steal(io_context& ctx, bool pending, int& duplicate) {
+    theft made;
+    std::tie(made.old, made.old_peer) = [&] {
+        auto [socket, peer] = make_local_pair(ctx);
+        return std::pair(std::move(socket), std::move(peer));
+    }();
+    (void)co_await with_timeout(read_four(made.old), 0s);
+    (void)co_await with_timeout(read_four(made.old), 1ms);  // the reactor knows it now
+    const int number = made.old.native_handle();
+    if (duplicate >= 0) duplicate = ::dup(number);
+    if (pending) {
+        made.reading = ctx.spawn(
+            [](tcp::socket& s) -> task<result<std::size_t>> { co_return co_await read_four(s); }(
+                made.old));
+        co_await yield();
+    }
+    ::close(number);
+    std::tie(made.fresh, made.fresh_peer) = [&] {
+        auto [socket, peer] = make_local_pair(ctx);
+        return std::pair(std::move(socket), std::move(peer));
+    }();
+    CHECK(made.fresh.native_handle() == number);
+    co_return made;
+}
+
+}  // namespace
+
+REACTOR_TEST("a descriptor that somebody closed is left alone when it is another socket's") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        for (const bool duplicated : {false, true}) {
+            for (const bool pending : {false, true}) {
+                int duplicate = duplicated ? 0 : -1;
+                auto made = co_await steal(ctx, pending, duplicate);
+                // The new one waits by its number; what the old one does is nothing to it.
+                auto reading = ctx.spawn(read_four(made.fresh));
+                co_await sleep_for(1ms);
+                if (pending) made.reading.cancel();
+                if (pending) (void)co_await made.reading;
+                co_await sleep_for(1ms);
+                (void)made.old.release();
+                CHECK(made.fresh_peer.send("new") == 0);
+                const auto [ec, n] = co_await with_timeout(std::move(reading), 10s);
+                CHECK_FALSE(ec);
+                CHECK(n == 3);
+                if (duplicated) ::close(duplicate);
+            }
+        }
+    });
+}
+
+#if defined(CURFEW_HAS_EPOLL)
+TEST_CASE("epoll: not even a close takes the number of another socket for its own") {
+    if (!test::make_reactor(reactor_kind::epoll)) return;
+    run(reactor_kind::epoll, [&](io_context& ctx) -> task<> {
+        for (const bool known : {false, true}) {  // whether epoll knows the new one by then
+            int no_duplicate = -1;
+            auto made = co_await steal(ctx, false, no_duplicate);
+            if (known) (void)co_await with_timeout(read_four(made.fresh), 1ms);
+            made.old.abort();
+            CHECK(made.fresh_peer.send("new") == 0);
+            CHECK((co_await with_timeout(read_four(made.fresh), 10s)).value() == 3);
+        }
+    });
+}
+#endif
+
 #if TEST_HAS_SIGNALS
 REACTOR_TEST("stop() leaves errno alone, however often it is called") {
     io_context ctx(kind);

@@ -11,9 +11,42 @@
 
 #include <atomic>
 
+#include "../core/plain_array.hpp"
 #include "readiness.hpp"
 
 namespace curfew {
+
+namespace detail {
+
+/// A set of descriptor numbers: a bit for each.
+class number_set {
+public:
+    /// Makes room for that number. False: there is no memory for it.
+    bool make_room(int number) noexcept {
+        const std::size_t size = static_cast<std::size_t>(number) / bits + 1;
+        if (size <= words_.size()) return true;
+        if (!words_.reserve(size)) return false;
+        while (words_.size() < size) words_.push_back(0);
+        return true;
+    }
+
+    bool has(int number) const noexcept { return words_[index(number)] & bit(number); }
+    void add(int number) noexcept { words_[index(number)] |= bit(number); }
+    void remove(int number) noexcept { words_[index(number)] &= ~bit(number); }
+
+private:
+    static constexpr std::size_t bits = 64;
+    static std::size_t index(int number) noexcept {
+        return static_cast<std::size_t>(number) / bits;
+    }
+    static std::uint64_t bit(int number) noexcept {
+        return std::uint64_t{1} << static_cast<std::size_t>(number) % bits;
+    }
+
+    plain_array<std::uint64_t> words_;
+};
+
+}  // namespace detail
 
 class epoll_reactor final : public detail::readiness_reactor {
 public:
@@ -25,6 +58,7 @@ public:
         error_ = waker_.error();
         if (!error_)
             error_ = control(epoll_, EPOLL_CTL_ADD, waker_.handle(), EPOLLIN | EPOLLET, &nobody_);
+        if (!error_ && !numbers_.make_room(first_numbers)) error_ = ENOMEM;
     }
 
     ~epoll_reactor() override {
@@ -54,9 +88,13 @@ protected:
     int watch(const operation& op) noexcept override {
         socket_state& socket = *op.socket;
         const bool one_by_one = socket.type == platform::transport::datagram || brings_one(op);
-        if (socket.slot != 0 || (one_by_one && !socket.watched))
-            return set_level(epoll_, socket, levels_of(socket) | op.interest);
-        return set_edge(epoll_, socket);
+        const bool is_known = socket.watched || socket.slot != 0;
+        if (!is_known && !numbers_.make_room(socket.handle)) return ENOMEM;
+        const int error = socket.slot != 0 || (one_by_one && !socket.watched)
+                              ? set_level(epoll_, socket, levels_of(socket) | op.interest)
+                              : set_edge(epoll_, socket);
+        if (!error && !is_known) took_number(socket);
+        return error;
     }
 
     void unwatch(socket_state&) noexcept override {}
@@ -65,8 +103,12 @@ protected:
     /// removed explicitly (epoll(7), questions and answers, 6). That fails if somebody has closed
     /// the number behind our back: then a duplicate, if there is one, goes on reporting events for
     /// this record.
-    void forget(socket_state& socket) noexcept override {
-        if (socket.watched || socket.slot != 0) remove(epoll_, socket);
+    bool forget(socket_state& socket) noexcept override {
+        if (!socket.watched && socket.slot == 0) return true;
+        numbers_.remove(socket.handle);
+        const bool is_own = !is_registered(socket) || remove(epoll_, socket);
+        socket.slot = 0;
+        return is_own;
     }
 
 private:
@@ -76,6 +118,8 @@ private:
     static constexpr int batch = 32;
     static constexpr unsigned small_batch = 8;
     static constexpr std::size_t much = 8192;  // bytes
+
+    static constexpr int first_numbers = 16'383;  // that there is room for at once: 2 KiB
 
     CURFEW_HOT static void deliver(const epoll_event& event, completions& done) noexcept {
         // No coroutine runs meanwhile, so no socket of this batch can be gone yet; and `forget`
@@ -125,17 +169,39 @@ private:
         return ::epoll_ctl(epoll, what, handle, &event) < 0 ? errno : 0;
     }
 
-    static void remove(int epoll, socket_state& socket) noexcept {
-        if (control(epoll, EPOLL_CTL_DEL, socket.handle, 0, nullptr) != 0) socket.haunted = true;
-        socket.slot = 0;
+    static bool is_registered(const socket_state& socket) noexcept {
+        return socket.watched || (socket.slot & 3) != 0;
+    }
+
+    static bool remove(int epoll, socket_state& socket) noexcept {
+        const bool removed = control(epoll, EPOLL_CTL_DEL, socket.handle, 0, nullptr) == 0;
+        if (!removed) socket.haunted = true;
+        return removed;
+    }
+
+    /// The socket has been registered by its number. Is that noted already, another socket was
+    /// registered by it, whose descriptor somebody has closed behind our back; the system has taken
+    /// the one for the other's successor, or this could not have been added. Were it left as it is,
+    /// its `close` or its next operation would take the number for its own.
+    void took_number(socket_state& socket) noexcept {
+        if (numbers_.has(socket.handle)) disown_others(socket);
+        numbers_.add(socket.handle);
+    }
+
+    CURFEW_COLD static void disown_others(const socket_state& taker) noexcept {
+        socket_state* other = detail::first_socket_beside(taker);
+        for (; other; other = other->next) {
+            if (other == &taker || other->handle != taker.handle) continue;
+            disown(*other);
+            other->haunted = true;  // by a duplicate, which may report events for it
+        }
     }
 
     /// Registers a socket for every edge; or once more, so that it is looked at once more: an edge,
     /// if it is ready.
     static int set_edge(int epoll, socket_state& socket) noexcept {
-        const bool is_registered = socket.watched || socket.slot != 0;
         const int error =
-            control(epoll, is_registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, socket.handle,
+            control(epoll, is_registered(socket) ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, socket.handle,
                     EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET, &socket);
         if (error) return error;
         socket.watched = true;
@@ -145,7 +211,8 @@ private:
     }
 
     // The slot of a level-triggered socket: the epoll descriptor (as it is needed where the reactor
-    // is not known), a mark, and the directions that are registered.
+    // is not known), a mark, and the directions that are registered. With none it is not registered
+    // at present, but goes by its number all the same.
     static constexpr std::uint32_t is_level = 4;
     static constexpr int bits_before_descriptor = 3;
 
@@ -159,12 +226,17 @@ private:
         // (Two names of one thing: so that what is reported is never taken for a connection's.)
         if (directions & readiness::readable) events |= EPOLLIN | EPOLLRDNORM;
         if (directions & readiness::writable) events |= EPOLLOUT;
-        const int what = socket.slot != 0 ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+        const int what = is_registered(socket) ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
         if (const int error = control(epoll, what, socket.handle, events, &socket)) return error;
         socket.slot = static_cast<std::uint32_t>(epoll) << bits_before_descriptor | is_level |
                       static_cast<std::uint32_t>(directions);
         socket.tells_again = true;
         return 0;
+    }
+
+    static void remove_for_now(int epoll, socket_state& socket) noexcept {
+        remove(epoll, socket);
+        socket.slot &= ~std::uint32_t{3};
     }
 
     /// Nobody waits for what is told: it must not be told for ever. Somebody does, and it has led
@@ -188,7 +260,7 @@ private:
         if (in_vain)
             set_edge(epoll, socket);
         else if (directions == 0)
-            remove(epoll, socket);
+            remove_for_now(epoll, socket);
         else
             set_level(epoll, socket, static_cast<readiness>(directions));
     }
@@ -241,6 +313,7 @@ private:
     int epoll_;
     int batch_ = batch;  // how many the next wait may bring
     epoll_event events_[batch];
+    detail::number_set numbers_;  // of sockets that are registered, or have been
     int error_ = 0;
     platform::waker waker_;
     socket_state nobody_;  // the waker's, whose edge needs no draining and who waits for nothing

@@ -34,8 +34,8 @@ protected:
     int watch(const operation& op) noexcept override {
         socket_state& socket = *op.socket;
         if (socket.slot == 0) {
-            enlist(socket);
-            socket.tells_again = true;
+            if (!entries_.reserve(entries_.size() + 1) || !enlist(socket))
+                return platform::out_of_memory;
             entries_.push_back({socket.handle, 0, 0});
         }
         short& events = entries_[socket.slot].events;
@@ -52,11 +52,12 @@ protected:
             forget(socket);
     }
 
-    void forget(socket_state& socket) noexcept override {
-        if (socket.slot == 0) return;
+    bool forget(socket_state& socket) noexcept override {
+        if (socket.slot == 0) return true;
         entries_[socket.slot] = entries_.back();
         entries_.pop_back();
         delist(socket);
+        return true;
     }
 
 private:

@@ -102,5 +102,8 @@ namespace detail {
 /// The reactor of the loop that an open socket belongs to.
 reactor& reactor_of(const socket_state& socket) noexcept;
 
+/// All sockets of that loop: the first one, which leads to the others by `next`.
+socket_state* first_socket_beside(const socket_state& socket) noexcept;
+
 }  // namespace detail
 }  // namespace curfew

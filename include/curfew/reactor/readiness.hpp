@@ -55,8 +55,9 @@ protected:
     /// Operations have left the socket: events that no pending operation waits for need not come.
     virtual void unwatch(socket_state& socket) noexcept = 0;
 
-    /// The handle is about to be closed or given away: no event may come for it any more.
-    virtual void forget(socket_state& socket) noexcept = 0;
+    /// The handle is about to be closed or given away: no event may come for it any more. False: it
+    /// has turned out that the number is not the socket's any more.
+    virtual bool forget(socket_state& socket) noexcept = 0;
 
     /// The socket may be ready: tries what is parked there.
     CURFEW_HOT static void on_readable(socket_state& socket, completions& done) noexcept {
@@ -72,6 +73,16 @@ protected:
     CURFEW_HOT static void on_writable(socket_state& socket, completions& done) noexcept {
         if (operation* const op = socket.writer) return retry_write(*op, done);
         socket.set_worth_trying(readiness::writable);
+    }
+
+    /// Somebody has closed the descriptor of `socket` behind our back, and its number is that of
+    /// another socket now: this one has none any more. What is pending on it stays so, as if nothing
+    /// came any more, until a limit or a `close` ends it.
+    CURFEW_COLD static void disown(socket_state& socket) noexcept {
+        socket.handle = platform::invalid_socket;
+        socket.worth_trying = 0;
+        socket.watched = false;
+        socket.slot = 0;
     }
 
     /// The socket's descriptor has turned out to be none: somebody has closed it behind our back.
@@ -171,18 +182,19 @@ private:
 
     void close_handle(socket_state& socket) noexcept {
         const platform::socket_handle handle = socket.handle;
-        forget_handle(socket);
-        platform::close(handle);
+        if (forget_handle(socket)) platform::close(handle);
     }
 
-    void forget_handle(socket_state& socket) noexcept {
-        forget(socket);
+    /// False: the number is somebody else's.
+    bool forget_handle(socket_state& socket) noexcept {
+        const bool is_own = forget(socket);
         socket.handle = platform::invalid_socket;
         socket.worth_trying = 0;
         socket.more_behind = false;
         socket.watched = false;
         socket.vain_fills = 0;
         socket.tells_what_is_left = false;
+        return is_own;
     }
 };
 

@@ -73,10 +73,14 @@ protected:
         return 0;
     }
 
-    /// Adds a socket to those that are watched; its `slot` is its index in `sockets_` + 1.
-    void enlist(socket_state& socket) {
+    /// Adds a socket to those that are watched; its `slot` is its index in `sockets_` + 1. False:
+    /// there is no memory for it.
+    bool enlist(socket_state& socket) noexcept {
+        if (!sockets_.reserve(sockets_.size() + 1)) return false;
         sockets_.push_back(&socket);
         socket.slot = static_cast<std::uint32_t>(sockets_.size());
+        socket.tells_again = true;
+        return true;
     }
 
     /// Takes it out again; the last one moves into its place.

@@ -38,6 +38,7 @@ public:
         return sanitized_wait(
             time, done,
             [&](std::chrono::nanoseconds limit, int& ready) {
+                if (highest_may_be_lower_) find_highest();
                 found_readable_ = readable_;
                 found_writable_ = writable_;
                 found_failed_ = connecting_;  // where some systems report a failed connect
@@ -53,8 +54,8 @@ protected:
         socket_state& socket = *op.socket;
         if (!platform::select_set::can_hold(socket.handle)) return platform::too_many_descriptors;
         if (socket.slot == 0) {
-            enlist(socket);
-            socket.tells_again = true;
+            if (is_watched(socket.handle)) disown_watched(socket.handle);
+            if (!enlist(socket)) return platform::out_of_memory;
             if (highest_ < socket.handle) highest_ = socket.handle;
         }
         const bool added = (!op.waits_for(readiness::readable) || readable_.add(socket.handle)) &&
@@ -67,28 +68,58 @@ protected:
 
     void unwatch(socket_state& socket) noexcept override {
         if (socket.slot == 0) return;
-        if (!socket.reader && !socket.writer) return forget(socket);
+        if (!socket.reader && !socket.writer) {
+            forget(socket);
+            return;
+        }
         if (!socket.reader) readable_.remove(socket.handle);
         if (!socket.writer) writable_.remove(socket.handle);
         if (!socket.writer || socket.writer->kind != operation_kind::connect)
             connecting_.remove(socket.handle);
     }
 
-    void forget(socket_state& socket) noexcept override {
-        if (socket.slot == 0) return;
-        readable_.remove(socket.handle);
-        writable_.remove(socket.handle);
-        connecting_.remove(socket.handle);
+    bool forget(socket_state& socket) noexcept override {
+        if (socket.slot == 0) return true;
+        stop_watching(socket.handle);
         delist(socket);
-        if (socket.handle != highest_) return;
-        highest_ = waker_.handle();
-        for (const socket_state* each : sockets_)
-            if (highest_ < each->handle) highest_ = each->handle;
+        return true;
     }
 
 private:
+    bool is_watched(platform::socket_handle handle) const noexcept {
+        return readable_.has(handle) || writable_.has(handle) || connecting_.has(handle);
+    }
+
+    void stop_watching(platform::socket_handle handle) noexcept {
+        readable_.remove(handle);
+        writable_.remove(handle);
+        connecting_.remove(handle);
+        if (handle == highest_) highest_may_be_lower_ = true;
+    }
+
+    /// A socket is to be watched by the number of another one.
+    CURFEW_COLD void disown_watched(platform::socket_handle handle) noexcept {
+        stop_watching(handle);
+        for (std::size_t i = sockets_.size(); i-- > 0;) {
+            socket_state& socket = *sockets_[i];
+            if (socket.handle != handle) continue;
+            delist(socket);
+            disown(socket);
+        }
+    }
+
+    /// Looked for before a wait, which costs in proportion to the number of sockets anyway, and not
+    /// whenever the highest one goes: many may go in a row, the highest first.
+    CURFEW_COLD void find_highest() noexcept {
+        highest_ = waker_.handle();
+        for (const socket_state* each : sockets_)
+            if (highest_ < each->handle) highest_ = each->handle;
+        highest_may_be_lower_ = false;
+    }
+
     int error_ = 0;
     platform::socket_handle highest_ = platform::invalid_socket;
+    bool highest_may_be_lower_ = false;
     platform::select_set readable_;
     platform::select_set writable_;
     platform::select_set connecting_;
