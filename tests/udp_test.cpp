@@ -177,3 +177,97 @@ REACTOR_TEST("descriptors and options") {
         CHECK((co_await b.receive(buffer)).value() == 4);
     });
 }
+
+#if defined(CURFEW_HAS_ERROR_QUEUE)
+REACTOR_TEST("the queue of errors says which datagram met what") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        for (const char* loopback : loopbacks) {
+            const auto any = ip::endpoint::parse(loopback).value();
+            udp::socket socket(ctx);
+            CHECK(socket.queue_errors(true).error() == errc::closed);
+            CHECK(socket.receive_error().error() == errc::closed);
+            socket.bind(any).value();
+            socket.queue_errors(true).value();
+            std::array<char, 16> buffer;
+            CHECK(socket.receive_error(buffer).error() ==
+                  std::errc::resource_unavailable_try_again);
+            udp::socket gone(ctx);
+            gone.bind(any).value();
+            const auto nobody = gone.local_endpoint();
+            gone.close();
+
+            CHECK((co_await socket.send_to("ping", nobody)).ok());
+            CHECK((co_await with_timeout(socket.wait(readable), 10s)).ok());
+            auto [ec, answer] = socket.receive_error(buffer);
+            CHECK_FALSE(ec);
+            CHECK(answer.error == std::errc::connection_refused);
+            CHECK(answer.receiver == nobody);
+            CHECK(answer.reporter == nobody.address());
+            CHECK(std::string_view(buffer.data(), answer.size) == "ping");
+            CHECK(answer.mtu == 0);
+            CHECK(socket.receive_error().error() == std::errc::resource_unavailable_try_again);
+
+            ip::endpoint sender;
+            udp::socket peer(ctx);
+            peer.bind(any).value();
+            CHECK((co_await peer.send_to("data", socket.local_endpoint())).ok());
+            CHECK((co_await with_timeout(socket.receive_from(buffer, sender), 10s)).value() == 4);
+            CHECK(sender == peer.local_endpoint());
+        }
+    });
+}
+
+REACTOR_TEST("an error that nobody takes from the queue does not end one wait after the other") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        udp::socket socket(ctx);
+        socket.bind(any_port()).value();
+        socket.queue_errors(true).value();
+        udp::socket gone(ctx);
+        gone.bind(any_port()).value();
+        const auto nobody = gone.local_endpoint();
+        gone.close();
+        std::array<char, 16> buffer;
+        ip::endpoint sender;
+        const auto waits_that_end = [&](int most) -> task<int> {
+            int count = 0;
+            while (count < most && (co_await with_timeout(socket.wait(readable), 5ms)).ok())
+                ++count;
+            co_return count;
+        };
+        CHECK(co_await waits_that_end(1) == 0);
+        for (int i = 0; i < 3; ++i) {
+            CHECK((co_await socket.send_to("ping", nobody)).ok());
+            CHECK((co_await with_timeout(socket.wait(readable), 10s)).ok());
+            // (The event of an error that has been looked at already may be still to come.)
+            CHECK(co_await waits_that_end(5) <= 1);
+            CHECK((co_await with_timeout(socket.receive_from(buffer, sender), 10s)).error() ==
+                  std::errc::connection_refused);
+            CHECK((co_await with_timeout(socket.wait(readable), 10s)).ok());  // what is queued
+            CHECK(co_await waits_that_end(5) <= 1);
+            CHECK((co_await with_timeout(socket.receive_from(buffer, sender), 5ms)).error() ==
+                  errc::timed_out);
+            CHECK(socket.receive_error().ok());
+            CHECK(co_await waits_that_end(1) == 0);
+        }
+        CHECK((co_await socket.send_to("ping", nobody)).ok());
+        CHECK((co_await with_timeout(socket.wait(readable), 10s)).ok());
+        CHECK(co_await waits_that_end(5) <= 1);
+        // Data end it all the same.
+        CHECK((co_await socket.send_to("data", socket.local_endpoint())).error() ==
+              std::errc::connection_refused);
+        CHECK((co_await socket.send_to("data", socket.local_endpoint())).ok());
+        CHECK((co_await with_timeout(socket.wait(readable), 10s)).ok());
+        CHECK((co_await with_timeout(socket.receive_from(buffer, sender), 10s)).value() == 4);
+    });
+}
+#else
+REACTOR_TEST("a platform without a queue of errors says so") {
+    run(kind, [&](io_context& ctx) -> task<> {
+        udp::socket socket(ctx);
+        socket.bind(any_port()).value();
+        CHECK(socket.queue_errors(true).error() == errc::not_supported);
+        CHECK(socket.receive_error().error() == errc::not_supported);
+        co_return;
+    });
+}
+#endif

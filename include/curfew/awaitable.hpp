@@ -105,6 +105,12 @@ CURFEW_COLD inline bool open_for(operation& op) noexcept {
     return true;
 }
 
+/// That a read or a write would block says nothing to who waits for anything that is to be told: an
+/// error may be there that neither got, and its event have been seen.
+inline bool must_look(const operation& op) noexcept {
+    return op.kind == operation_kind::wait && op.socket->watched;
+}
+
 /// Begins `op`. False: it is complete, and its coroutine goes on.
 CURFEW_COLD CURFEW_INLINE bool begin(operation& op) noexcept {
     socket_state* const socket = op.socket;
@@ -128,7 +134,7 @@ CURFEW_COLD CURFEW_INLINE bool begin(operation& op) noexcept {
     else if ((op.waits_for(readiness::readable) && socket->reader) ||
              (op.waits_for(readiness::writable) && socket->writer))
         op.finish(outcome::system, platform::already_in_progress);
-    else if (openable || !socket->may_try(op.interest) || !attempt(op))
+    else if (openable || !(socket->may_try(op.interest) || must_look(op)) || !attempt(op))
         return start(op);
     return give_way(op);
 }

@@ -127,6 +127,10 @@ public:
 
     /// Waits until a read or write would not block (or would fail at once), without doing it.
     /// `readable | writable`: whichever comes first. It takes the place of a read or write.
+    ///
+    /// It ends for data, for the end of the stream, and for an error. An error that no read or
+    /// write gets (it stands in an error queue: timestamps, say) ends one wait (or two, where its
+    /// event comes late), and no more before a look has found it gone. Urgent data ends none.
     auto wait(readiness what) noexcept {
         return detail::socket_operation<detail::wait_request>({{}, state_, what});
     }

@@ -7,6 +7,15 @@
 
 namespace curfew::udp {
 
+/// What the network has answered to a datagram: see `socket::receive_error`.
+struct network_error {
+    std::error_code error;  ///< the system's: refused, unreachable, too large...
+    ip::endpoint receiver;  ///< to whom the datagram was sent
+    ip::address reporter;   ///< who answered: that host, or one on the way; unspecified: this one
+    std::size_t size = 0;   ///< how much of the datagram is in the buffer
+    std::uint32_t mtu = 0;  ///< with `std::errc::message_size`, the largest that would have passed
+};
+
 /// A UDP socket. A datagram is sent and received as a whole: one that does not fit into the buffers
 /// yields `std::errc::message_size` with the count of bytes that did, and its rest is lost.
 ///
@@ -84,7 +93,56 @@ public:
     template <detail::bare_pointer P, class... More>
     result<> receive(P&&, More&&...) = delete;  // a pointer has no size: std::span(p, size)
 
-    /// Waits until a receive or send would not block, without doing it.
+    /// Lets the system keep in a queue what the network answers to each datagram (Linux:
+    /// IP_RECVERR and IPV6_RECVERR), for `receive_error`; elsewhere `errc::not_supported`. A
+    /// receive or send that comes first fails with such an error, also on a socket that is not
+    /// connected.
+    ///
+    /// Whoever switches this on is to empty the queue: until then the socket counts as ready.
+    /// curfew does not spin for that, and a `wait` is told once; but with reactors other than epoll
+    /// what arrives may be noticed as late as 16 ms afterwards.
+    optional_result queue_errors(bool on) noexcept {
+        if (!is_open()) return errc::closed;
+#if defined(CURFEW_HAS_ERROR_QUEUE)
+        return to_result(platform::queue_errors(state_->handle, on));
+#else
+        return to_result((static_cast<void>(on), platform::unsupported));
+#endif
+    }
+
+    /// Takes the first error of that queue, and as much of the datagram it is about as fits into
+    /// `datagram`. Never waits: `std::errc::resource_unavailable_try_again` if there is none (any
+    /// more). `wait(readable)` ends when one comes.
+    ///
+    ///     (co_await socket.wait(readable)).value();
+    ///     for (;;) {
+    ///         auto [ec, answer] = socket.receive_error();
+    ///         if (ec) break;
+    ///         std::cerr << answer.receiver.to_string() << ": " << answer.error.message() << '\n';
+    ///     }
+    result<network_error> receive_error(mutable_buffer datagram = {}) noexcept {
+        if (!is_open()) return errc::closed;
+#if defined(CURFEW_HAS_ERROR_QUEUE)
+        const platform::buffer& buffer = datagram;
+        platform::queued_error told;
+        const auto got = platform::receive_error(state_->handle, &buffer, 1, told);
+        if (got.error) return detail::system_error(got.error);
+        state_->error_told = false;
+        network_error answer;
+        answer.error = detail::system_error(told.error);
+        answer.receiver = ip::endpoint(told.receiver);
+        answer.reporter = ip::endpoint(told.reporter).address();
+        answer.size = got.count;
+        answer.mtu = told.mtu;
+        return answer;
+#else
+        static_cast<void>(datagram);
+        return detail::system_error(platform::unsupported);
+#endif
+    }
+
+    /// Waits until a receive or send would not block, without doing it. An error that nobody takes
+    /// ends one, and not one after the other: see tcp::socket::wait.
     auto wait(readiness what) noexcept {
         return detail::socket_operation<detail::wait_request>({{}, state_, what});
     }

@@ -192,9 +192,9 @@ task<theft> steal(io_context& ctx, bool pending, int& duplicate) {
     const int number = made.old.native_handle();
     if (duplicate >= 0) duplicate = ::dup(number);
     if (pending) {
-        made.reading = ctx.spawn(
-            [](tcp::socket& s) -> task<result<std::size_t>> { co_return co_await read_four(s); }(
-                made.old));
+        made.reading = ctx.spawn([](tcp::socket& s) -> task<result<std::size_t>> {
+            co_return co_await read_four(s);
+        }(made.old));
         co_await yield();
     }
     ::close(number);

@@ -7,6 +7,7 @@
 
 #include "support/fatal.hpp"
 #include "support/loop.hpp"
+#include "support/system_calls.hpp"
 
 using namespace test;
 
@@ -128,5 +129,29 @@ TEST_CASE("without exceptions, a kind that the machine does not have is fatal an
     const auto end = test::death_of([] { io_context ctx(missing); });
     CHECK(end.signal == SIGABRT);
     CHECK(end.said.find("reactor '" + std::string(to_string(missing)) + "'") != std::string::npos);
+}
+#endif
+
+#if TEST_CAN_DIE && defined(CURFEW_HAS_EPOLL)
+TEST_CASE("a sandbox may refuse epoll_pwait2 with whatever error: it is asked once") {
+    if (!test::make_reactor(reactor_kind::epoll)) return;
+    for (const int error : {ENOSYS, EPERM, EACCES, EINVAL, EBADF, ENOTSUP}) {
+        // In a process of its own, as it remembers that.
+        const auto end = test::death_of([&] {
+            test::next_mishaps().pwait2_fails_with = error;
+            std::size_t calls = 0;
+            for (int i = 0; i < 3; ++i) {
+                const std::size_t before = test::system_calls();
+                io_context ctx(reactor_kind::epoll);
+                ctx.block_on([]() -> task<> { (co_await sleep_for(1ms)).value(); }());
+                if (i == 0) calls = test::system_calls() - before;
+                // With the first one there is the call that is refused.
+                if (i > 0 && test::system_calls() - before >= calls) ::_exit(1);
+            }
+            std::fputs("slept", stderr);
+        });
+        CHECK(end.signal == 0);
+        CHECK(end.said == "slept");
+    }
 }
 #endif

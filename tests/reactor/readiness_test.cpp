@@ -1,18 +1,26 @@
 // What the readiness reactors share: trying before parking, and events that mislead.
 #include <curfew/reactor/readiness.hpp>
 
+#if defined(__linux__)
+#include <linux/net_tstamp.h>
+#endif
 #if !defined(_WIN32)
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #endif
 
 #include <array>
 #include <csignal>
+#include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "support/loop.hpp"
+#include "support/system_calls.hpp"
+#include "support/watched_reactor.hpp"
 
 using namespace test;
 
@@ -196,6 +204,75 @@ REACTOR_TEST("a timer signal every 100 us disturbs nothing") {
     ::sigaction(SIGALRM, &before, nullptr);
 }
 
+#if !defined(TEST_PLATFORM_QUIRKY)  // which does the calls elsewhere
+REACTOR_TEST("what is ready after a wait that was interrupted is found before limits expire") {
+    if (is_proactor(kind)) return;
+    run(kind, [&](io_context& ctx) -> task<> {
+        blocking_listener listener;
+        auto [socket, peer] = co_await test::connect(ctx, listener);
+        for (const auto limit : {20ms, 1200ms}) {  // which epoll waits for in different ways
+            for (;;) {
+                bool interrupted = false;
+                next_mishaps().instead_of_a_wait = [&, &other = peer, &own = socket] {
+                    interrupted = true;
+                    std::this_thread::sleep_for(limit);
+                    CHECK(other.send("x") == 0);
+                    until_readable(own.native_handle());
+                };
+                std::array<char, 4> buffer;
+                const auto [ec, n] = co_await with_timeout(socket.read_some(buffer), limit);
+                next_mishaps().instead_of_a_wait = nullptr;
+                if (!interrupted) continue;  // the machine is busy: the limit was over before
+                CHECK_FALSE(ec);
+                CHECK(n == 1);
+                break;
+            }
+        }
+    });
+}
+
+REACTOR_TEST("an operation that there is no memory to wait for ends with that, and no other does") {
+    if (is_proactor(kind)) return;
+    const auto log = std::make_shared<test::watched_reactor::log>();
+    // (A loop that has no socket yet, nor the reactor room for one.)
+    io_context ctx(std::make_unique<test::watched_reactor>(kind, log));
+    ctx.block_on([](io_context& context, reactor_kind which) -> task<> {
+        std::vector<udp::socket> sockets;
+        std::vector<join_handle<std::error_code>> receiving;
+        for (int i = 0; i < 30; ++i) {
+            sockets.emplace_back(context).bind(any_port()).value();
+            if (which != reactor_kind::epoll) continue;
+            // It has room for smaller numbers.
+            const int high = ::fcntl(sockets.back().native_handle(), F_DUPFD_CLOEXEC, 17'000);
+            if (high < 0) co_return;  // nor are there others
+            sockets.back().close();
+            sockets.back() = udp::socket::adopt(context, high).value();
+        }
+        for (const bool no_memory : {true, false}) {
+            receiving.clear();
+            next_mishaps().no_memory_to_grow = no_memory;
+            for (auto& socket : sockets) {
+                receiving.push_back(context.spawn([](udp::socket& s) -> task<std::error_code> {
+                    std::array<char, 4> buffer;
+                    co_return (co_await s.receive(buffer)).error();
+                }(socket)));
+            }
+            co_await yield();
+            co_await yield();
+            next_mishaps().no_memory_to_grow = false;
+            std::size_t ended = 0;
+            for (auto& each : receiving) {
+                ended += each.done();
+                each.cancel();
+                const auto ec = co_await each;
+                CHECK((ec == std::errc::not_enough_memory || ec == errc::canceled));
+            }
+            CHECK((ended > 0) == no_memory);
+        }
+    }(ctx, kind));
+}
+#endif
+
 #endif
 
 REACTOR_TEST("a stale descriptor number that a new socket reuses gets only its own events") {
@@ -364,3 +441,114 @@ REACTOR_TEST("a connect takes the place of a read and of a write") {
         CHECK((co_await reading).value() == 2);
     });
 }
+
+#if defined(CURFEW_HAS_ERROR_QUEUE)
+namespace {
+
+/// Runs `body(ctx, waits)`, where `waits()` says how often the loop has waited so far.
+template <class Body>
+void run_counted(reactor_kind kind, Body body) {
+    const auto log = std::make_shared<test::watched_reactor::log>();
+    io_context ctx(std::make_unique<test::watched_reactor>(kind, log));
+    ctx.block_on(body(ctx, [&] { return log->waits.size(); }));
+}
+
+/// More waits than a reactor makes that looks every now and then; a fraction of what one makes that
+/// spins meanwhile.
+constexpr std::size_t many_waits = 1000;
+constexpr auto a_while = 300ms;
+
+}  // namespace
+
+REACTOR_TEST("what stays in an error queue makes no spin, and hides nothing") {
+    run_counted(kind, [](io_context& ctx, std::function<std::size_t()> waits) -> task<> {
+        for (const bool connected : {false, true}) {
+            udp::socket socket(ctx);
+            socket.bind(any_port()).value();
+            socket.queue_errors(true).value();
+            udp::socket peer(ctx);
+            peer.bind(any_port()).value();
+            const auto there = peer.local_endpoint();
+            peer.close();
+            if (connected) socket.connect(there).value();
+            CHECK((co_await socket.send_to("ping", there)).ok());
+            std::array<char, 16> buffer;
+            ip::endpoint sender;
+            CHECK((co_await with_timeout(socket.receive_from(buffer, sender), 10s)).error() ==
+                  std::errc::connection_refused);
+            const auto before = waits();
+            CHECK((co_await with_timeout(socket.receive_from(buffer, sender), a_while)).error() ==
+                  errc::timed_out);
+            CHECK((co_await with_timeout(socket.wait(readable), 10s)).ok());
+            int told = 1;
+            while (told < 5 && (co_await with_timeout(socket.wait(readable), a_while)).ok()) ++told;
+            CHECK(told <= 2);
+            CHECK(waits() - before < many_waits);
+            // What comes meanwhile is found, also by who waits already, and so is what the others
+            // do.
+            peer.bind(there).value();
+            for (int i = 0; i < 3; ++i) {
+                ctx.spawn([](udp::socket& from, ip::endpoint to) -> task<> {
+                    co_await sleep_for(30ms);
+                    CHECK((co_await from.send_to("data", to)).ok());
+                }(peer, socket.local_endpoint()));
+                CHECK((co_await with_timeout(socket.receive_from(buffer, sender), 10s)).value() ==
+                      4);
+            }
+        }
+    });
+}
+
+REACTOR_TEST("timestamps that nobody takes make no spin, and hide nothing") {
+    run_counted(kind, [](io_context& ctx, std::function<std::size_t()> waits) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        const int flags =
+            SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_OPT_TSONLY;
+        REQUIRE(::setsockopt(client.native_handle(), SOL_SOCKET, SO_TIMESTAMPING, &flags,
+                             sizeof flags) == 0);
+        std::array<char, 16> buffer;
+        CHECK((co_await write_all(client, "x")).ok());
+        CHECK((co_await server.read_some(buffer)).value() == 1);
+        {
+            auto reading = ctx.spawn([](tcp::socket& s) -> task<std::error_code> {
+                std::array<char, 16> own;
+                co_return (co_await s.read_some(own)).error();
+            }(client));
+            const auto before = waits();
+            CHECK((co_await sleep_for(a_while)).ok());
+            CHECK(waits() - before < many_waits);
+            reading.cancel();
+            CHECK(co_await reading == errc::canceled);
+        }
+        const auto before = waits();
+        for (int i = 0; i < 5; ++i)  // the first ones may tell of the timestamp
+            if (!(co_await with_timeout(client.wait(readable), a_while)).ok()) break;
+        CHECK(waits() - before < many_waits);
+        for (int i = 0; i < 3; ++i) {
+            ctx.spawn([](tcp::socket& from) -> task<> {
+                co_await sleep_for(30ms);
+                CHECK((co_await write_all(from, "data")).ok());
+            }(server));
+            CHECK((co_await with_timeout(read_exactly(client, std::span(buffer).first(4)), 10s))
+                      .ok());
+        }
+    });
+}
+
+REACTOR_TEST("urgent data that nobody takes makes no spin, and ends no wait") {
+    run_counted(kind, [](io_context& ctx, std::function<std::size_t()> waits) -> task<> {
+        blocking_listener listener;
+        auto [socket, peer] = co_await test::connect(ctx, listener);
+        std::array<char, 16> buffer;
+        CHECK(native::send(peer.fd(), "!", 1, MSG_OOB) == 1);
+        const auto before = waits();
+        CHECK((co_await with_timeout(socket.wait(readable), a_while)).error() == errc::timed_out);
+        CHECK((co_await with_timeout(socket.read_some(buffer), a_while)).error() ==
+              errc::timed_out);
+        CHECK(waits() - before < many_waits);
+        CHECK(peer.send("data") == 0);
+        CHECK((co_await with_timeout(socket.wait(readable), 10s)).ok());
+        CHECK((co_await with_timeout(socket.read_some(buffer), 10s)).value() == 4);
+    });
+}
+#endif

@@ -78,13 +78,17 @@ struct socket_state {
     /// ready, until the handle is gone: operations that have to wait need no `start`. Of a `plain`
     /// read it finds the buffer and no more: see operation::describe_plain.
     bool watched = false;
-    platform::transport type = platform::transport::stream;
 
-    /// The system may still refer to this record: it is freed with the context, not before.
-    bool haunted : 1 = false;
+    platform::transport type : 1 = platform::transport::stream;
+    /// A `wait` has ended because the socket has an error, and since then no operation has got it:
+    /// no other `wait` ends for it. (What stands in an error queue is got by no read.)
+    bool error_told : 1 = false;
+    std::uint8_t reactor_data : 2 = 0;  // the reactor's own, like `slot`
     /// A cancelled write left an unknown part of its bytes in the stream: all later ones fail.
     bool write_broken : 1 = false;
     bool was_open : 1 = false;  // it has had a handle
+    /// The system may still refer to this record: it is freed with the context, not before.
+    bool haunted : 1 = false;
     bool nobodys : 1 = false;   // see detail::no_socket
     /// The reactor's word that it says, as often as it is asked, that there is something to receive
     /// or to accept: see `announced`.

@@ -34,19 +34,9 @@ public:
     const T* begin() const noexcept { return values_; }
     const T* end() const noexcept { return values_ + size_; }
 
-    /// Makes room for `size` values, and more in proportion. False: there is no memory for that, and
-    /// nothing has changed. References to the values end.
-    [[nodiscard]] CURFEW_COLD bool reserve(std::size_t size) noexcept {
-        if (size <= room_) return true;
-        const std::size_t more = room_ ? 2 * room_ : 8;
-        const std::size_t room = size > more ? size : more;
-        if (room > ~std::size_t{0} / sizeof(T)) return false;
-        void* const larger = std::realloc(static_cast<void*>(values_), room * sizeof(T));
-        if (!larger) return false;
-        values_ = static_cast<T*>(larger);
-        room_ = room;
-        return true;
-    }
+    /// Makes room for `size` values, and more in proportion. False: there is no memory for that,
+    /// and nothing has changed. References to the values end.
+    [[nodiscard]] bool reserve(std::size_t size) noexcept { return size <= room_ || grow(size); }
 
     /// References to the values end.
     void push_back(T added) noexcept {
@@ -54,7 +44,7 @@ public:
     }
     /// The same; false, and nothing has changed, where there is no memory.
     bool try_push_back(T added) noexcept {
-        if (size_ == room_ && !grow()) return false;
+        if (!reserve(size_ + 1)) return false;
         ::new (static_cast<void*>(values_ + size_++)) T(added);
         return true;
     }
@@ -71,7 +61,16 @@ public:
     }
 
 private:
-    CURFEW_COLD bool grow() noexcept { return reserve(size_ + 1); }
+    CURFEW_COLD bool grow(std::size_t size) noexcept {
+        const std::size_t more = room_ ? 2 * room_ : 8;
+        const std::size_t room = size > more ? size : more;
+        if (room > ~std::size_t{0} / sizeof(T)) return false;
+        void* const larger = std::realloc(static_cast<void*>(values_), room * sizeof(T));
+        if (!larger) return false;
+        values_ = static_cast<T*>(larger);
+        room_ = room;
+        return true;
+    }
 
     T* values_ = nullptr;
     std::size_t size_ = 0;

@@ -43,6 +43,14 @@ struct transfer {
     int error = 0;
 };
 
+/// What became of a datagram that was sent.
+struct queued_error {
+    int error = 0;            // the system's number
+    socket_address receiver;  // that it was sent to
+    socket_address reporter;  // who says so: the receiver, or somebody on the way
+    std::uint32_t mtu = 0;    // what would have passed, with message_too_long
+};
+
 enum class shutdown_side : std::uint8_t { receive, send, both };
 
 /// The socket options that the library knows, named once for all platforms.

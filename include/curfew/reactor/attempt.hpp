@@ -16,6 +16,7 @@ inline bool completed(operation& op, outcome how, int error = 0) noexcept {
 /// The operation has failed, which says nothing about the next one: an edge has been used up.
 CURFEW_COLD inline bool failed(operation& op, outcome how, int error = 0) noexcept {
     op.socket->set_worth_trying(op.interest);
+    op.socket->error_told = false;
     return completed(op, how, error);
 }
 
@@ -230,17 +231,23 @@ inline bool open_to_connect(operation& op) noexcept {
 
 /// Looks whether the socket is ready, without doing anything.
 inline bool attempt_wait(operation& op) noexcept {
+    socket_state& socket = *op.socket;
     int ready = 0;
     int error = 0;
+    bool only_problem = false;
     for (int tries = 0; tries < 8; ++tries) {
-        error =
-            wait_for_one(op.socket->handle, op.interest, std::chrono::nanoseconds::zero(), ready);
+        error = wait_for_one(socket.handle, op.interest, std::chrono::nanoseconds::zero(), ready,
+                             only_problem);
         // Interrupted, or failed without a reason: once more.
         if (ready >= 0 || (error && !platform::interrupted(error))) break;
     }
-    if (ready > 0) return completed(op, outcome::success);
     if (ready < 0) return after_failed_look(op, error);
-    op.socket->set_dry(op.interest);
+    if (ready > 0 && !(only_problem && socket.error_told)) {
+        socket.error_told = only_problem;
+        return completed(op, outcome::success);
+    }
+    socket.error_told = only_problem;
+    socket.set_dry(op.interest);
     return false;
 }
 

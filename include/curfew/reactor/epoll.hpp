@@ -94,6 +94,7 @@ protected:
                               ? set_level(epoll_, socket, levels_of(socket) | op.interest)
                               : set_edge(epoll_, socket);
         if (!error && !is_known) took_number(socket);
+        if (!error && socket.slot == 0) socket.reactor_data = just_registered;
         return error;
     }
 
@@ -118,6 +119,9 @@ private:
     static constexpr int batch = 32;
     static constexpr unsigned small_batch = 8;
     static constexpr std::size_t much = 8192;  // bytes
+
+    /// The `reactor_data` of an edge-triggered socket whose first event is still to come.
+    static constexpr std::uint8_t just_registered = 1;
 
     static constexpr int first_numbers = 16'383;  // that there is room for at once: 2 KiB
 
@@ -154,11 +158,19 @@ private:
         if (socket.slot != 0) return on_level(socket, events, done);
         if (events & ~std::uint32_t{EPOLLIN | EPOLLOUT}) {
             socket.more_behind = true;
+            if (events & EPOLLERR) note_error(socket);
             if (events & (EPOLLHUP | EPOLLERR)) events |= EPOLLOUT;
             events |= EPOLLIN;
         }
         if (events & EPOLLIN) on_readable(socket, done);
         if (events & EPOLLOUT) on_writable(socket, done);
+    }
+
+    /// There is an error, which a `wait` has not been told of, unless this is the event that comes
+    /// of the registration: that speaks of what there was before.
+    static void note_error(socket_state& socket) noexcept {
+        if (socket.reactor_data != just_registered) socket.error_told = false;
+        socket.reactor_data = 0;
     }
 
     static int control(int epoll, int what, int handle, std::uint32_t events,
@@ -257,12 +269,13 @@ private:
         auto directions = static_cast<unsigned>(levels_of(socket));
         if (in && !reader) directions &= ~static_cast<unsigned>(readiness::readable);
         if (out && !writer) directions &= ~static_cast<unsigned>(readiness::writable);
-        if (in_vain)
-            set_edge(epoll, socket);
-        else if (directions == 0)
-            remove_for_now(epoll, socket);
-        else
+        if (!in_vain && directions == 0) return remove_for_now(epoll, socket);
+        if (!in_vain) {
             set_level(epoll, socket, static_cast<readiness>(directions));
+            return;
+        }
+        set_edge(epoll, socket);
+        socket.reactor_data = just_registered;
     }
 
     CURFEW_HOT int wait_for_events(std::chrono::nanoseconds time) noexcept {

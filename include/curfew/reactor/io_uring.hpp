@@ -190,7 +190,13 @@ private:
         bool simple = false;  // as a `plain` transfer, and nothing else of what is here holds
         bool poll = false;    // wait until it can go on before trying (again)
         bool closed = false;  // its socket was closed meanwhile
+        // What is ready for an error that nobody takes (see socket_state::error_told) would be
+        // polled and tried without end:
+        bool only_error = false;  // the last poll has found nothing but an error
+        bool rests = false;       // does nothing for a while
     };
+
+    static constexpr __kernel_timespec rest_time{0, 10'000'000};
 
     // What a completion belongs to: a slot, whose request it is or (`of_cancel`) the cancellation
     // of that; or a watch over the waker, with its number.
@@ -242,6 +248,7 @@ private:
         slot& freed = slots_[index];
         CURFEW_ASSERT(!freed.op && !freed.queued);
         freed.submitted = freed.poll = freed.closed = freed.simple = false;
+        freed.only_error = freed.rests = false;
         freed.next = std::exchange(free_, index);
         if (envelope* const letter = std::exchange(freed.letter, nullptr)) [[unlikely]]
             letter->next = std::exchange(envelopes_, letter);
@@ -558,7 +565,12 @@ private:
         }
         const operation& op = *next.op;
         entry.fd = op.socket->handle;
-        if (next.poll || op.kind == operation_kind::wait) {
+        if (next.rests) {
+            entry.opcode = IORING_OP_TIMEOUT;
+            entry.fd = -1;
+            entry.addr = reinterpret_cast<std::uintptr_t>(&rest_time);
+            entry.len = 1;
+        } else if (next.poll || op.kind == operation_kind::wait) {
             entry.opcode = IORING_OP_POLL_ADD;
             entry.poll_events = events_for(op);
         } else if (op.kind == operation_kind::accept) {
@@ -691,7 +703,7 @@ private:
         if (op.kind == operation_kind::connect)
             return connected(index, from.poll ? platform::connect_result(op.socket->handle) : 0,
                              done);
-        if (from.poll) return go_on(index, done);
+        if (from.poll || op.kind == operation_kind::wait) return polled(index, value, done);
         if (op.kind == operation_kind::receive_from)
             return received(index, static_cast<std::size_t>(value), done);
         if (op.kind == operation_kind::send_to) op.transferred = static_cast<std::size_t>(value);
@@ -714,6 +726,17 @@ private:
         socket.set_worth_trying(readiness::readable);
         socket.tells_again = true;
         socket.announced();
+    }
+
+    void polled(std::uint32_t index, int events, completions& done) noexcept {
+        slot& from = slots_[index];
+        const operation& op = *from.op;
+        from.only_error = !(events & events_for(op));
+        if (op.kind != operation_kind::wait) return go_on(index, done);
+        const bool was_told = op.socket->error_told;
+        op.socket->error_told = from.only_error;
+        if (was_told && from.only_error) return go_on(index, done, false, true);
+        finish(index, done, outcome::success);
     }
 
     void received(std::uint32_t index, std::size_t count, completions& done) noexcept {
@@ -739,7 +762,9 @@ private:
         if (kind == operation_kind::connect) return connected(index, error, done);
         // The kernel waits by itself; but not for ever where others take what is there, and before
         // Linux 6.0 not on an acceptor that does not block.
-        if (platform::would_block(error)) return go_on(index, done, true);
+        if (platform::would_block(error)) return go_on(index, done, true, from.only_error);
+        if (error == ETIME && from.rests) return go_on(index, done, true);  // it has rested
+        from.op->socket->error_told = false;
         finish(index, done, outcome::system, error);
     }
 
@@ -757,11 +782,13 @@ private:
     }
 
     /// Something is left to do: unless the operation is to end, it is submitted once more.
-    void go_on(std::uint32_t index, completions& done, bool poll = false) noexcept {
+    void go_on(std::uint32_t index, completions& done, bool poll = false,
+               bool rest = false) noexcept {
         slot& again = slots_[index];
         if (again.op->reason != outcome::success) return finish(index, done, outcome::canceled);
         again.submitted = again.simple = false;
         again.poll = poll;
+        again.rests = rest;
         submit(index);
     }
 

@@ -38,6 +38,7 @@ protected:
                 return platform::out_of_memory;
             entries_.push_back({socket.handle, 0, 0});
         }
+        if (is_ignored(socket)) return 0;
         short& events = entries_[socket.slot].events;
         if (op.waits_for(readiness::readable)) events |= platform::poll_in;
         if (op.waits_for(readiness::writable)) events |= platform::poll_out;
@@ -46,10 +47,22 @@ protected:
 
     void unwatch(socket_state& socket) noexcept override {
         if (socket.slot == 0) return;
-        if (const short events = wanted(socket))
-            entries_[socket.slot].events = events;
-        else
+        const short events = wanted(socket);
+        if (events == 0)
             forget(socket);
+        else if (!is_ignored(socket))
+            entries_[socket.slot].events = events;
+    }
+
+    /// `poll` reports errors without being asked: one that is ignored is none of its business. (Its
+    /// place is taken by the waker, asked for nothing.)
+    void ignore(socket_state& socket) noexcept override {
+        entries_[socket.slot] = {waker_.handle(), 0, 0};
+    }
+
+    bool notice(socket_state& socket) noexcept override {
+        entries_[socket.slot] = {socket.handle, wanted(socket), 0};
+        return true;
     }
 
     bool forget(socket_state& socket) noexcept override {

@@ -20,6 +20,9 @@ public:
         socket_state& socket = *op.socket;
         op.finish(outcome::canceled);
         done.push(op);
+        // It has found an error, of which it was told before, but which the next read may get.
+        if (op.kind == operation_kind::wait && socket.error_told)
+            socket.set_worth_trying(op.interest);
         // A connection attempt cannot be taken back; its socket is of no use any more.
         if (op.kind == operation_kind::connect)
             close(socket, close_mode::graceful, done);
@@ -76,8 +79,8 @@ protected:
     }
 
     /// Somebody has closed the descriptor of `socket` behind our back, and its number is that of
-    /// another socket now: this one has none any more. What is pending on it stays so, as if nothing
-    /// came any more, until a limit or a `close` ends it.
+    /// another socket now: this one has none any more. What is pending on it stays so, as if
+    /// nothing came any more, until a limit or a `close` ends it.
     CURFEW_COLD static void disown(socket_state& socket) noexcept {
         socket.handle = platform::invalid_socket;
         socket.worth_trying = 0;

@@ -18,7 +18,11 @@
 //    must be known before the loop turns to its deadlines.
 // 6. Failures that lead nowhere, again and again, must not turn the loop into a spin: it rests
 //    between them, for longer and longer, listening to its waker alone.
-// 7. Only what says that the call itself is wrong is the loop's own failure, and ends it.
+// 7. A single socket may stay marked for something that nobody takes: what stands in its error
+//    queue, say. One that was marked in vain twice in a row is ignored for a while, for longer and
+//    longer (1 to 16 ms), and the others are not: what comes for it meanwhile is found at the next
+//    look.
+// 8. Only what says that the call itself is wrong is the loop's own failure, and ends it.
 //
 // Nothing here asks for SO_ERROR: reading it clears it, and the operation that the error belongs to
 // would never see it.
@@ -56,6 +60,7 @@ protected:
             rest(time < rest_ ? time : rest_);
             time = std::chrono::nanoseconds::zero();
         }
+        const bool looks_again = ignored_ > 0 && look_at_ignored(time);
         int ready = 0;
         platform::clear_last_error();
         int error = ask(time, ready);
@@ -70,6 +75,7 @@ protected:
         if (found < ready) [[unlikely]]
             try_everyone(done);
         if (found > 0 || ready == 0) rest_ = {};
+        if (looks_again && ignored_ == 0) ignored_for_ = shortest_rest;
         return 0;
     }
 
@@ -85,16 +91,30 @@ protected:
 
     /// Takes it out again; the last one moves into its place.
     void delist(socket_state& socket) noexcept {
+        if (is_ignored(socket)) --ignored_;
+        socket.reactor_data = 0;
         sockets_.back()->slot = socket.slot;
         sockets_[socket.slot - 1] = sockets_.back();
         sockets_.pop_back();
         socket.slot = 0;
     }
 
+    /// A listed socket is not to be named in waits any more; or to be again, for what is waited for
+    /// there (false: there is no memory for that).
+    virtual void ignore(socket_state& socket) noexcept = 0;
+    virtual bool notice(socket_state& socket) noexcept = 0;
+
+    static bool is_ignored(const socket_state& socket) noexcept {
+        return socket.reactor_data == often;
+    }
+
     platform::waker waker_;
     plain_array<socket_state*> sockets_;
 
 private:
+    // The `reactor_data` of a socket: how many times in a row it was marked in vain.
+    static constexpr std::uint8_t once = 1;
+    static constexpr std::uint8_t often = 2;
     static constexpr std::chrono::nanoseconds shortest_rest = std::chrono::milliseconds(1);
     static constexpr std::chrono::nanoseconds longest_rest = std::chrono::milliseconds(16);
 
@@ -114,11 +134,46 @@ private:
                 on_bad_descriptor(socket, platform::bad_descriptor, done);
                 continue;
             }
+            const work before = pending_on(socket);
             if (on.readable) on_readable(socket, done);
             if (on.writable) on_writable(socket, done);
+            if (!(before == work{}) && before == pending_on(socket)) [[unlikely]]
+                note_in_vain(socket);
+            else
+                socket.reactor_data = 0;
             unwatch(socket);
         }
         return found;
+    }
+
+    CURFEW_COLD void note_in_vain(socket_state& socket) noexcept {
+        if (socket.reactor_data == 0) {
+            socket.reactor_data = once;
+            return;
+        }
+        socket.reactor_data = often;
+        if (ignored_++ == 0) ignored_until_ = platform::steady_now() + ignored_for_;
+        ignore(socket);
+    }
+
+    /// Some are ignored: shortens a wait to the time when they are looked at again. True: that is
+    /// now. (Those that are marked in vain once more are ignored at once, and for longer.)
+    CURFEW_COLD bool look_at_ignored(std::chrono::nanoseconds& time) noexcept {
+        const auto left = ignored_until_ - platform::steady_now();
+        if (left.count() > 0) {
+            if (time > left) time = left;
+            return false;
+        }
+        ignored_ = 0;
+        for (socket_state* each : sockets_) {
+            if (!is_ignored(*each)) continue;
+            if (notice(*each))
+                each->reactor_data = once;
+            else
+                ++ignored_;
+        }
+        ignored_for_ = 2 * ignored_for_ < longest_rest ? 2 * ignored_for_ : longest_rest;
+        return true;
     }
 
     /// The whole wait has failed: `error` is the system's number, 0 if it did not give one. Returns
@@ -169,11 +224,18 @@ private:
         std::size_t bytes = 0;
         friend bool operator==(const work&, const work&) = default;
     };
+    static work pending_on(const socket_state& socket) noexcept {
+        work left;
+        for (const operation* op : {socket.reader, socket.writer})
+            if (op) ++left.count, left.bytes += op->transferred;
+        return left;
+    }
     work outstanding() const noexcept {
         work left;
-        for (const socket_state* each : sockets_)
-            for (const operation* op : {each->reader, each->writer})
-                if (op) ++left.count, left.bytes += op->transferred;
+        for (const socket_state* each : sockets_) {
+            const work one = pending_on(*each);
+            left.count += one.count, left.bytes += one.bytes;
+        }
         return left;
     }
 
@@ -185,11 +247,16 @@ private:
     /// Waits for the waker alone.
     CURFEW_COLD void rest(std::chrono::nanoseconds time) noexcept {
         int ready = 0;
-        wait_for_one(waker_.handle(), readiness::readable, time, ready);
+        bool only_problem = false;
+        wait_for_one(waker_.handle(), readiness::readable, time, ready, only_problem);
         if (ready < 0) platform::pause(time);
     }
 
     std::chrono::nanoseconds rest_{};  // before the next wait, after failures that led nowhere
+
+    std::size_t ignored_ = 0;                              // sockets
+    std::chrono::nanoseconds ignored_until_{};             // those that are
+    std::chrono::nanoseconds ignored_for_{shortest_rest};  // those that will be
 };
 
 }  // namespace curfew::detail

@@ -58,10 +58,7 @@ protected:
             if (!enlist(socket)) return platform::out_of_memory;
             if (highest_ < socket.handle) highest_ = socket.handle;
         }
-        const bool added = (!op.waits_for(readiness::readable) || readable_.add(socket.handle)) &&
-                           (!op.waits_for(readiness::writable) || writable_.add(socket.handle)) &&
-                           (op.kind != operation_kind::connect || connecting_.add(socket.handle));
-        if (added) return 0;
+        if (is_ignored(socket) || add(op)) return 0;
         unwatch(socket);  // but for what was pending before
         return platform::out_of_memory;
     }
@@ -85,15 +82,32 @@ protected:
         return true;
     }
 
+    void ignore(socket_state& socket) noexcept override { remove_from_sets(socket.handle); }
+
+    bool notice(socket_state& socket) noexcept override {
+        return (!socket.reader || add(*socket.reader)) && (!socket.writer || add(*socket.writer));
+    }
+
 private:
+    bool add(const operation& op) noexcept {
+        const platform::socket_handle handle = op.socket->handle;
+        return (!op.waits_for(readiness::readable) || readable_.add(handle)) &&
+               (!op.waits_for(readiness::writable) || writable_.add(handle)) &&
+               (op.kind != operation_kind::connect || connecting_.add(handle));
+    }
+
     bool is_watched(platform::socket_handle handle) const noexcept {
         return readable_.has(handle) || writable_.has(handle) || connecting_.has(handle);
     }
 
-    void stop_watching(platform::socket_handle handle) noexcept {
+    void remove_from_sets(platform::socket_handle handle) noexcept {
         readable_.remove(handle);
         writable_.remove(handle);
         connecting_.remove(handle);
+    }
+
+    void stop_watching(platform::socket_handle handle) noexcept {
+        remove_from_sets(handle);
         if (handle == highest_) highest_may_be_lower_ = true;
     }
 
