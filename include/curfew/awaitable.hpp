@@ -12,6 +12,8 @@
 #include "reactor/attempt.hpp"
 #endif
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::detail {
 
 /// Ends a pending operation before its time; it may still complete with success.

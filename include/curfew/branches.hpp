@@ -14,6 +14,8 @@
 #include "result.hpp"
 #include "task.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 /// What `when_any` yields: which branch was the first to end, and what every one of them yielded.

@@ -13,6 +13,8 @@
 
 #include "platform/types.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 namespace detail {

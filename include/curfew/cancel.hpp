@@ -14,6 +14,8 @@
 #include "platform/std_chrono.hpp"
 #include "timeout.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 namespace detail {

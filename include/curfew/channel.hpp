@@ -11,6 +11,8 @@
 #include "platform/std_memory.hpp"
 #include "result.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 namespace detail {

@@ -60,6 +60,15 @@
 #endif
 #endif
 
+// Warnings in these headers are for those who work on them, and define CURFEW_OWN_WARNINGS. That a
+// name in here is also one of the program's (-Wshadow), say, is no concern of the program's. Stands
+// before the first namespace of each header.
+#if (defined(__GNUC__) || defined(__clang__)) && !defined(CURFEW_OWN_WARNINGS)
+#define CURFEW_SYSTEM_HEADER _Pragma("GCC system_header")
+#else
+#define CURFEW_SYSTEM_HEADER
+#endif
+
 // What a program has once, such as which loop runs in a thread, although each of its modules (the
 // program and shared libraries) compiles these headers. Two ways lead there.
 //
@@ -106,6 +115,8 @@
 #define CURFEW_APART
 #define CURFEW_HOT
 #endif
+
+CURFEW_SYSTEM_HEADER
 
 namespace curfew {
 

@@ -7,6 +7,8 @@
 
 #include "core/operation.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 /// Converts to `std::error_code`; compare with `ec == curfew::errc::timed_out`.

@@ -6,6 +6,8 @@
 #include "core/wait_list.hpp"
 #include "result.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 /// Something that tasks of one loop wait for: it stays set until it is reset, and lets everybody

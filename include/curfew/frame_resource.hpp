@@ -6,6 +6,8 @@
 #include "config.hpp"
 #include "core/frame_memory.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 /// Free lists by size, like those that each thread has by default, but the program's own: for one

@@ -7,6 +7,8 @@
 #include "sleep.hpp"
 #include "timeout.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 /// The time of a game. It stands still until the program moves it, once a frame: by a step of its

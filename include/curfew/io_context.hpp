@@ -17,6 +17,8 @@
 #include "result.hpp"
 #include "task.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 struct task_info;

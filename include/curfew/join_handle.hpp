@@ -8,6 +8,8 @@
 #include "result.hpp"
 #include "task.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 /// What `io_context::spawn` returns. It may be dropped: the task goes on without it.

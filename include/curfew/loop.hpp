@@ -23,6 +23,8 @@
 #include "result.hpp"
 #include "task.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 class io_context;
 }

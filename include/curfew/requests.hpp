@@ -10,6 +10,8 @@
 #include "ip/endpoint.hpp"
 #include "result.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::detail {
 
 /// Buffers inside the request (`Count` of them), or with 0 a list of the caller's.

@@ -10,6 +10,8 @@
 #include "config.hpp"
 #include "error.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 namespace detail {

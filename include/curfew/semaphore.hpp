@@ -7,6 +7,8 @@
 #include "core/wait_list.hpp"
 #include "result.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 /// Permits for tasks of one loop: `acquire` takes one, or waits for one; `release` gives it back.

@@ -9,6 +9,8 @@
 #include "platform/std_chrono.hpp"
 #include "result.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 namespace detail {

@@ -8,6 +8,8 @@
 #include "requests.hpp"
 #include "result.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 using enum readiness;  // socket.wait(readable)

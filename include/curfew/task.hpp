@@ -15,6 +15,8 @@
 #include "core/trampoline.hpp"
 #include "platform/std_memory.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 template <class T = void>

@@ -15,6 +15,8 @@
 #include "result.hpp"
 #include "task.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 /// What an error that a child *returns*, as a `result` or an `std::error_code`, does to its group.

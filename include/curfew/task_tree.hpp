@@ -18,6 +18,8 @@
 #include "platform/std_chrono.hpp"
 #include "timeout.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 /// A place in the source: the `co_await` at which a coroutine is suspended.

@@ -6,6 +6,8 @@
 
 #include "socket_base.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::tcp {
 
 class acceptor;

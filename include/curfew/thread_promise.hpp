@@ -13,6 +13,8 @@
 #include "result.hpp"
 #include "task.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 namespace detail {

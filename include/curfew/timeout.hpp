@@ -11,6 +11,8 @@
 #include "core/time.hpp"
 #include "platform/std_chrono.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 namespace detail {

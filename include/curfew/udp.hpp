@@ -5,6 +5,8 @@
 
 #include "socket_base.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::udp {
 
 /// What the network has answered to a datagram: see `socket::receive_error`.

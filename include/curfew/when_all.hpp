@@ -3,6 +3,8 @@
 
 #include "branches.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 /// Awaits several things side by side, each a branch of the calling task: operations, tasks, or

@@ -3,6 +3,8 @@
 
 #include "branches.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 /// Awaits several things side by side, like `when_all`; when the first has ended, the others are

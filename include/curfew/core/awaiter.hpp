@@ -9,6 +9,8 @@
 
 #include "trampoline.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::detail {
 
 template <class T>

@@ -4,6 +4,10 @@
 #include <bit>
 #include <source_location>
 
+#include "../config.hpp"
+
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::detail {
 
 // In a coroutine every object of a full expression that awaits has its place in the frame, and is

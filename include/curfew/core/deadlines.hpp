@@ -12,6 +12,8 @@
 
 #include "timer_wheel.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::detail {
 
 class deadlines {

@@ -14,6 +14,8 @@
 #include "operation.hpp"
 #include "timer_wheel.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 /// What happens to a socket when a limit on one of its operations expires.

@@ -28,6 +28,8 @@
 #define CURFEW_UNPOISON(where, size) __asan_unpoison_memory_region(where, size)
 #endif
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 /// Where coroutine frames come from, and the records that the library keeps for tasks and sockets.

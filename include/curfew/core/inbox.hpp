@@ -8,6 +8,8 @@
 #include "../config.hpp"
 #include "posted_queue.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::detail {
 
 /// A stack without locks, and one bit, in one word: so that a turn of the loop looks at one word

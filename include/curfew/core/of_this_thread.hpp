@@ -3,6 +3,8 @@
 
 #include "../platform/platform.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::detail {
 
 /// The calling thread's `T`: made when it is first asked for, destroyed when the thread ends.

@@ -11,6 +11,8 @@
 #include "../platform/platform.hpp"
 #include "suspension.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 struct operation;

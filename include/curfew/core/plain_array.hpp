@@ -8,6 +8,8 @@
 
 #include "../config.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::detail {
 
 /// What the reactors keep, one entry for each socket or operation. Like a vector of them, which

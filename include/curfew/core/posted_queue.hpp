@@ -2,7 +2,10 @@
 // back in a few steps however many there are.
 #pragma once
 
+#include "../config.hpp"
 #include "ready_queue.hpp"
+
+CURFEW_SYSTEM_HEADER
 
 namespace curfew::detail {
 

@@ -4,6 +4,10 @@
 #include <coroutine>
 #include <cstddef>
 
+#include "../config.hpp"
+
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 struct fiber;

@@ -3,6 +3,8 @@
 
 #include "operation.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::detail {
 
 /// Owns none of them.

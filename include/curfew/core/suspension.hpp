@@ -7,6 +7,8 @@
 #include "ready_queue.hpp"
 #include "time.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 struct socket_state;

@@ -9,6 +9,8 @@
 #include "../platform/platform.hpp"
 #include "../platform/std_chrono.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 /// The clock of all limits and sleeps: monotonic, in nanoseconds.

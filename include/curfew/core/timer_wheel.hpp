@@ -18,6 +18,8 @@
 #include "../config.hpp"
 #include "time.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::detail {
 
 /// What a limit tells of itself when somebody looks at the tree of tasks.

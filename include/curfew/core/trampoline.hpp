@@ -12,6 +12,8 @@
 #include "../config.hpp"
 #include "time.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 struct fiber;
 }

@@ -19,6 +19,8 @@
 #include "../config.hpp"
 #include "time.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::detail {
 
 class turn_clock {

@@ -7,6 +7,8 @@
 #include "../loop.hpp"
 #include "../task.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::detail {
 
 class wait_list;

@@ -11,6 +11,8 @@
 #include "../platform/platform.hpp"
 #include "../result.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::ip {
 
 using platform::family;

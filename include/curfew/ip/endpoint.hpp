@@ -8,6 +8,8 @@
 
 #include "address.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::ip {
 
 /// An address and a port. The default one is unspecified: it stands for "there is none".

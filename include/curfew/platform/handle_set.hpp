@@ -9,6 +9,8 @@
 
 #include "../config.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::platform::detail {
 
 /// The handles stand in an array without gaps, behind one place that is left to the set's owner.

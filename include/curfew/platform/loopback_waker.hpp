@@ -5,6 +5,8 @@
 
 #include "platform.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::platform {
 
 /// Ends a wait from another thread: `signal` makes `handle()` readable until `drain`.

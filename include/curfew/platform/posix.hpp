@@ -43,6 +43,8 @@
 #include "std_chrono.hpp"
 #include "types.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::platform {
 
 using socket_handle = int;

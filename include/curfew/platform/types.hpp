@@ -7,6 +7,8 @@
 #include "../config.hpp"
 #include "std_chrono.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::platform {
 
 /// Returned in place of a system's error number by functions that the platform has nothing for. The

@@ -67,6 +67,8 @@
 // <netioapi.h> would bring in much more. (ULONG WINAPI if_nametoindex(PCSTR), iphlpapi.)
 extern "C" __declspec(dllimport) unsigned long __stdcall if_nametoindex(const char* name);
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::platform {
 
 using socket_handle = SOCKET;

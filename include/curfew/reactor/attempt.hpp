@@ -6,6 +6,8 @@
 #include "wait_failure.hpp"
 #include "wait_for_one.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::detail {
 
 inline bool completed(operation& op, outcome how, int error = 0) noexcept {

@@ -14,6 +14,8 @@
 #include "../core/plain_array.hpp"
 #include "readiness.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 namespace detail {

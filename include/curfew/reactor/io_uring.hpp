@@ -13,6 +13,8 @@
 #include "io_uring_ring.hpp"
 #include "reactor.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 /// What is started or cancelled is collected and handed to the kernel in one system call, with the

@@ -17,6 +17,8 @@
 #include <new>
 #include <utility>
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::detail {
 
 // What came with Linux 5.17 to 6.1, and may be missing in the headers a program is built with. A

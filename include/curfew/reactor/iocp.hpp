@@ -14,6 +14,8 @@
 #include "iocp_port.hpp"
 #include "reactor.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 /// Connects, accepts and receives are overlapped calls. What a cancelled overlapped *send* has

@@ -13,6 +13,8 @@
 
 #include "../platform/std_chrono.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::detail {
 
 /// What the system calls an NTSTATUS.

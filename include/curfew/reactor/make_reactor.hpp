@@ -21,6 +21,8 @@
 #include "select.hpp"
 #endif
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 /// Its name, of which `data()` ends with a zero.

@@ -8,6 +8,8 @@
 #include "../core/plain_array.hpp"
 #include "sanitizing.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 class poll_reactor final : public detail::sanitizing_reactor {

@@ -6,6 +6,8 @@
 #include "../core/operation.hpp"
 #include "../platform/std_chrono.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 enum class reactor_kind : std::uint8_t { select, poll, epoll, io_uring, iocp };

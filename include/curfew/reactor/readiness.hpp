@@ -7,6 +7,8 @@
 #include "attempt.hpp"
 #include "reactor.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::detail {
 
 class readiness_reactor : public reactor {

@@ -34,6 +34,8 @@
 #include "readiness.hpp"
 #include "wait_failure.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::detail {
 
 /// A readiness reactor that names all it watches in each wait.

@@ -7,6 +7,8 @@
 
 #include "sanitizing.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew {
 
 /// Watches only descriptors that a set of the system can hold (on POSIX systems, those below

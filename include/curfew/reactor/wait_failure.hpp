@@ -8,6 +8,8 @@
 #include "../config.hpp"
 #include "../platform/platform.hpp"
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::detail {
 
 /// What it means that `select` or `poll` has failed.

@@ -9,6 +9,8 @@
 #error "curfew: the platform header defines neither CURFEW_HAS_POLL nor CURFEW_HAS_SELECT"
 #endif
 
+CURFEW_SYSTEM_HEADER
+
 namespace curfew::detail {
 
 /// Waits up to `time` until the socket is ready: `ready` is positive then, and negative if the call

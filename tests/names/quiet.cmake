@@ -1,0 +1,10 @@
+# Fails, and names them, if there are headers with code in which warnings are not switched off.
+file(GLOB_RECURSE headers ${headers}/*.hpp)
+foreach(header IN LISTS headers)
+    file(READ ${header} text)
+    string(FIND "${text}" "\nnamespace curfew" code)
+    string(FIND "${text}" "\nCURFEW_SYSTEM_HEADER\n" quiet)
+    if(NOT code EQUAL -1 AND (quiet EQUAL -1 OR quiet GREATER code))
+        message(SEND_ERROR "${header}: CURFEW_SYSTEM_HEADER is missing before its first namespace")
+    endif()
+endforeach()
