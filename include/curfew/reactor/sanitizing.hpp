@@ -249,8 +249,7 @@ private:
     /// Waits for the waker alone.
     CURFEW_COLD void rest(std::chrono::nanoseconds time) noexcept {
         int ready = 0;
-        bool only_problem = false;
-        wait_for_one(waker_.handle(), readiness::readable, time, ready, only_problem);
+        wait_for_one(waker_.handle(), readiness::readable, time, ready);
         if (ready < 0) platform::pause(time);
     }
 

@@ -41,4 +41,10 @@ inline int wait_for_one(platform::socket_handle handle, readiness what,
 #endif
 }
 
+inline int wait_for_one(platform::socket_handle handle, readiness what,
+                        std::chrono::nanoseconds time, int& ready) noexcept {
+    bool only_problem = false;
+    return wait_for_one(handle, what, time, ready, only_problem);
+}
+
 }  // namespace curfew::detail
