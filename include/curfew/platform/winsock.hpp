@@ -40,6 +40,7 @@
 #include <climits>
 #include <cstddef>
 #include <cstring>
+#include <new>
 #include <string>
 #include <system_error>
 
@@ -575,7 +576,8 @@ T& until_thread_ends() noexcept {
     static const DWORD index = ::FlsAlloc(&detail::destroy<T>);
     auto* mine = static_cast<T*>(::FlsGetValue(index));
     if (!mine) {
-        mine = new T;
+        mine = new (std::nothrow) T;
+        if (!mine) curfew::detail::fatal("no memory for what a thread keeps");
         ::FlsSetValue(index, mine);
     }
     return *mine;
