@@ -44,11 +44,12 @@ public:
 
     /// Closes the socket. Pending operations end with `closed`, and so do later ones. What was
     /// written is still delivered; but when bytes are left unread, Linux and others tell the peer
-    /// of a stream so with a RST.
+    /// of a stream so with a RST. The socket can be opened again at once (connected, bound, made to
+    /// listen), also while operations that were pending have yet to end.
     void close() noexcept { end(close_mode::graceful); }
 
     /// Closes the socket at once, throwing away what was not delivered: the peer of a stream gets
-    /// a RST. Pending operations end with `closed`.
+    /// a RST. Pending operations end with `closed`. It can be opened again as after `close`.
     void abort() noexcept { end(close_mode::abortive); }
 
     /// Ends the pending operations with `canceled`; the socket stays usable, except that a
