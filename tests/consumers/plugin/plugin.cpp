@@ -11,7 +11,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-std::error_code error_of(errc code) { return code; }
+std::error_code error_of(errc code) { return make_error_code(code); }
 
 bool is(const std::error_code& error, errc code) { return error == code; }
 
