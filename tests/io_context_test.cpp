@@ -189,7 +189,7 @@ REACTOR_TEST("without a deadline the loop waits for ever") {
     });
     own.ctx.run();  // in which it has waited: nothing else ends it
     other.join();
-    for (const auto wait : own.log->waits) CHECK((wait == 0ns || wait == platform::forever));
+    for (const auto wait : own.log->waits) CHECK((wait == 0ns || wait == platform::unlimited));
 }
 
 REACTOR_TEST("run_for returns when its time is over, and what is left goes on with the next run") {

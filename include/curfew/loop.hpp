@@ -74,9 +74,9 @@ public:
         for (socket_state* each = sockets_.first(); each; each = each->next)
             reactor_->close(*each, close_mode::graceful, done_);
         for (socket_state* each = sockets_.first(); each; each = each->next)
-            while (each->reader || each->writer) reap_with_inbox(platform::forever);
+            while (each->reader || each->writer) reap_with_inbox(platform::unlimited);
         for (sweep_retired(); retired_.first(); sweep_retired())
-            reap_with_inbox(platform::forever);
+            reap_with_inbox(platform::unlimited);
         // Destructors in a frame may give back a permit, set an event or cancel: nobody waits any
         // more who would be queued by that, and destroyed with the same frame.
         for (nursery* each = outside_.root.nurseries; each; each = each->next)
@@ -585,7 +585,7 @@ private:
             const ticks until_end = end > now() ? end - now() : 0;
             if (until_end < until_deadline) until_deadline = until_end;
         }
-        return std::chrono::nanoseconds(until_deadline);  // endless is platform::forever
+        return std::chrono::nanoseconds(until_deadline);  // endless is platform::unlimited
     }
 
     CURFEW_HOT void reap(std::chrono::nanoseconds time) {
@@ -899,7 +899,7 @@ private:
         waiting->type->interrupt(*waiting, false);
         while (waiting->type->is_operation &&
                static_cast<operation*>(waiting)->progress == operation::state::pending)
-            reap_with_inbox(platform::forever);
+            reap_with_inbox(platform::unlimited);
     }
 
     /// Drops what is queued of fibers that are about to be destroyed.

@@ -427,7 +427,7 @@ inline int poll(poll_entry* entries, std::size_t count, std::chrono::nanoseconds
                 int& ready) noexcept {
     const auto limit = std::chrono::ceil<std::chrono::milliseconds>(detail::bounded(time));
     ready =
-        console::socketpoll(entries, count, time == forever ? -1 : static_cast<int>(limit.count()));
+        console::socketpoll(entries, count, time == unlimited ? -1 : static_cast<int>(limit.count()));
     return detail::error_of(ready);
 }
 
@@ -457,7 +457,7 @@ inline int select(socket_handle highest, select_set& readable, select_set& writa
     const console::time_value value{limit.count() / 1'000'000,
                                     static_cast<std::int32_t>(limit.count() % 1'000'000)};
     ready = console::socketselect(console::index_of(detail::number_of(highest)) + 1, readable.get(),
-                                  writable.get(), failed.get(), time == forever ? nullptr : &value);
+                                  writable.get(), failed.get(), time == unlimited ? nullptr : &value);
     return detail::error_of(ready);
 }
 

@@ -1016,7 +1016,7 @@ TEST_CASE("a ring that could not be made says why, whatever it is asked") {
     CHECK(none.error() == EINVAL);
     detail::ready_queue ready;
     completions done(ready);
-    CHECK(none.wait(platform::forever, done) == EINVAL);
+    CHECK(none.wait(platform::unlimited, done) == EINVAL);
     none.wake();
     CHECK(none.settle(done));
     none.unsettle(done);

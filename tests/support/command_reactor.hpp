@@ -63,9 +63,9 @@ public:
         if (cancel_at_once)
             while (!cancelled.empty())
                 complete(*cancelled.back(), done, curfew::outcome::canceled, 0);
-        else if (time == curfew::platform::forever)
+        else if (time == curfew::platform::unlimited)
             time = std::chrono::milliseconds(1);
-        if (!completed_ && time != curfew::platform::forever) std::this_thread::sleep_for(time);
+        if (!completed_ && time != curfew::platform::unlimited) std::this_thread::sleep_for(time);
         return 0;
     }
 

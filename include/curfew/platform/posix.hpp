@@ -610,9 +610,9 @@ inline std::chrono::nanoseconds bounded(std::chrono::nanoseconds time) noexcept 
     return time < day ? time : day;
 }
 
-/// Milliseconds, rounded up so that a wait is never too short; -1 for `forever`.
+/// Milliseconds, rounded up so that a wait is never too short; -1 for `unlimited`.
 inline int to_milliseconds(std::chrono::nanoseconds time) noexcept {
-    if (time == forever) return -1;
+    if (time == unlimited) return -1;
     const auto ms = (static_cast<std::uint64_t>(time.count()) + 999'999) / 1'000'000;
     constexpr int most = std::numeric_limits<int>::max();
     return ms < most ? static_cast<int>(ms) : most;
@@ -633,7 +633,7 @@ inline int poll(poll_entry* entries, std::size_t count, std::chrono::nanoseconds
 #if defined(__linux__) && !defined(CURFEW_POSIX_ONLY)
     const timespec limit = detail::to_timespec(detail::bounded(time));
     ready =
-        ::ppoll(entries, static_cast<nfds_t>(count), time == forever ? nullptr : &limit, nullptr);
+        ::ppoll(entries, static_cast<nfds_t>(count), time == unlimited ? nullptr : &limit, nullptr);
 #else
     ready = ::poll(entries, static_cast<nfds_t>(count), detail::to_milliseconds(time));
 #endif
@@ -663,7 +663,7 @@ inline int select(socket_handle highest, select_set& readable, select_set& writa
                   select_set& failed, std::chrono::nanoseconds time, int& ready) noexcept {
     const auto limit = detail::to_timespec(detail::bounded(time));
     ready = ::pselect(highest + 1, readable.get(), writable.get(), failed.get(),
-                      time == forever ? nullptr : &limit, nullptr);
+                      time == unlimited ? nullptr : &limit, nullptr);
     return ready < 0 ? errno : 0;
 }
 

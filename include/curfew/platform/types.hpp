@@ -16,7 +16,7 @@ namespace curfew::platform {
 inline constexpr int unsupported = -1;
 
 /// A wait without an end.
-inline constexpr std::chrono::nanoseconds forever = std::chrono::nanoseconds::max();
+inline constexpr std::chrono::nanoseconds unlimited = std::chrono::nanoseconds::max();
 
 /// Contiguous bytes, not owned.
 struct buffer {

@@ -594,10 +594,10 @@ inline std::chrono::nanoseconds steady_now() noexcept {
 namespace detail {
 
 /// Milliseconds, rounded up so that a wait is never too short, and a day at the most; INFINITE for
-/// `forever`. (The system's clock ticks every 15.6 ms unless somebody has it tick faster, and a
+/// `unlimited`. (The system's clock ticks every 15.6 ms unless somebody has it tick faster, and a
 /// wait may be that much longer.)
 inline DWORD to_milliseconds(std::chrono::nanoseconds time) noexcept {
-    if (time == forever) return INFINITE;
+    if (time == unlimited) return INFINITE;
     constexpr std::chrono::nanoseconds zero{}, most = std::chrono::hours(24);
     return static_cast<DWORD>(
         std::chrono::ceil<std::chrono::milliseconds>(std::clamp(time, zero, most)).count());
@@ -688,7 +688,7 @@ inline int select(socket_handle, select_set& readable, select_set& writable, sel
                   std::chrono::nanoseconds time, int& ready) noexcept {
     const DWORD ms = detail::to_milliseconds(time);
     timeval limit{static_cast<long>(ms / 1000), static_cast<long>(ms % 1000 * 1000)};
-    return system_select(readable, writable, failed, time == forever ? nullptr : &limit, ready);
+    return system_select(readable, writable, failed, time == unlimited ? nullptr : &limit, ready);
 }
 
 namespace detail {

@@ -32,16 +32,16 @@ public:
         return true;
     }
 
-    bool has(int number) const noexcept { return words_[index(number)] & bit(number); }
-    void add(int number) noexcept { words_[index(number)] |= bit(number); }
-    void remove(int number) noexcept { words_[index(number)] &= ~bit(number); }
+    bool has(int number) const noexcept { return words_[index(number)] & mask_of(number); }
+    void add(int number) noexcept { words_[index(number)] |= mask_of(number); }
+    void remove(int number) noexcept { words_[index(number)] &= ~mask_of(number); }
 
 private:
     static constexpr std::size_t bits = 64;
     static std::size_t index(int number) noexcept {
         return static_cast<std::size_t>(number) / bits;
     }
-    static std::uint64_t bit(int number) noexcept {
+    static std::uint64_t mask_of(int number) noexcept {
         return std::uint64_t{1} << static_cast<std::size_t>(number) % bits;
     }
 
@@ -282,7 +282,7 @@ private:
 
     CURFEW_HOT int wait_for_events(std::chrono::nanoseconds time) noexcept {
         int milliseconds = time.count() <= 0 ? 0 : -1;
-        if (time.count() > 0 && time != platform::forever) {
+        if (time.count() > 0 && time != platform::unlimited) {
             // One comparison finds both what is short and what is too long for an int.
             const auto rounded_up =
                 (static_cast<std::uint64_t>(time.count()) + 999'999) / 1'000'000;

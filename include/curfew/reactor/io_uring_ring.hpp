@@ -98,7 +98,7 @@ public:
         io_uring_getevents_arg more{};
         const void* argument = nullptr;
         std::size_t size = 0;
-        if (time.count() > 0 && time != platform::forever) {
+        if (time.count() > 0 && time != platform::unlimited) {
             const auto native = platform::detail::to_timespec(platform::detail::bounded(time));
             limit = {native.tv_sec, native.tv_nsec};
             more.ts = reinterpret_cast<std::uintptr_t>(&limit);

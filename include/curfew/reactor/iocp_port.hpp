@@ -264,7 +264,7 @@ private:
     int wait(std::chrono::nanoseconds time, ULONG& count) noexcept {
         using std::chrono::milliseconds;
         constexpr std::chrono::nanoseconds near_end = milliseconds(50), tick = milliseconds(17);
-        if (time.count() <= 0 || time == platform::forever || !timer_.exists())
+        if (time.count() <= 0 || time == platform::unlimited || !timer_.exists())
             return get(platform::detail::to_milliseconds(time), count);
         const std::chrono::nanoseconds end = platform::steady_now() + time;
         while (time > near_end) {

@@ -67,7 +67,7 @@ public:
     virtual void begin_closes() noexcept {}
     virtual void end_closes(completions&) noexcept {}
 
-    /// Delivers what has completed. Waits up to `time` (zero: not at all; `platform::forever`)
+    /// Delivers what has completed. Waits up to `time` (zero: not at all; `platform::unlimited`)
     /// if nothing has, returns at the latest a little after it, and never before it without a
     /// reason to. If it may have left something that is there, it calls `done.more_may_follow()`.
     /// Returns 0, or the system's error number if the reactor as a whole has failed.
