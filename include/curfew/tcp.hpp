@@ -69,7 +69,8 @@ public:
     }
 
     /// Reads what is there, at least one byte; `eof` when the peer has ended the stream. Several
-    /// buffers are filled one after the other.
+    /// buffers are filled one after the other. If the connection is lost (reset, or given up by the
+    /// system), and a write was told so before, reads are told the same error, and not `eof`.
     template <class... Source>
     requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, mutable_buffer> &&
                                         ...) auto read_some(Source&&... buffers) noexcept {

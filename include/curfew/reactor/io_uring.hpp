@@ -723,11 +723,8 @@ private:
         op.accepted = value;
         socket_state& socket = *op.socket;
         finish(index, done, outcome::success);
-        if (!socket.is_open()) return;
         // Others may have arrived with it: they are taken at once, without a turn for each.
-        socket.set_worth_trying(readiness::readable);
-        socket.tells_again = true;
-        socket.announced();
+        if (socket.is_open()) socket.set_worth_trying(readiness::readable);
     }
 
     void polled(std::uint32_t index, int events, completions& done) noexcept {
