@@ -8,6 +8,7 @@
 #include <array>
 #include <list>
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -279,6 +280,48 @@ TEST_CASE("a wake-up that is found while sockets are closed or released ends the
         CHECK(clock::now() - begun < 30s);
     }
 }
+
+#if CURFEW_EXCEPTIONS
+TEST_CASE("who opens a socket again before its operations have ended is told of lack of memory") {
+    class scarce final : public frame_resource {
+    public:
+        void* allocate(std::size_t bytes) override {
+            if (none_left) throw std::bad_alloc();
+            return ::operator new(bytes);
+        }
+        void deallocate(void* block, std::size_t) noexcept override { ::operator delete(block); }
+        bool none_left = false;
+    } memory;
+    io_context ctx(reactor_kind::iocp);
+    ctx.frames(&memory);
+    ctx.block_on([](io_context& c, scarce& from) -> task<> {
+        tcp::acceptor listening(c);
+        listening.listen(any_port()).value();
+        auto made = co_await test::connect(c);
+        std::array<char, 4> buffer;
+        auto reading = c.spawn(read_into(made.client, buffer));
+        tcp::acceptor acceptor(c);
+        acceptor.listen(any_port()).value();
+        auto accepting = c.spawn([](tcp::acceptor& a) -> task<std::error_code> {
+            co_return (co_await a.accept()).ec;
+        }(acceptor));
+        co_await yield();
+        made.client.abort();
+        acceptor.close();
+        const auto again = made.client.connect(listening.local_endpoint());
+        from.none_left = true;
+        const auto connected = co_await again;
+        const auto listens = acceptor.listen(any_port());
+        from.none_left = false;
+        CHECK(connected.ec == std::errc::not_enough_memory);
+        CHECK(listens.ec == std::errc::not_enough_memory);
+        CHECK((co_await reading).ec == errc::closed);
+        CHECK((co_await accepting) == errc::closed);
+        CHECK((co_await made.client.connect(listening.local_endpoint())).ok());
+        CHECK(acceptor.listen(any_port()).ok());
+    }(ctx, memory));
+}
+#endif
 
 TEST_CASE("a cancelled write has moved what it says, and the stream goes on there") {
     run_on_port([](io_context& ctx) -> task<> {
