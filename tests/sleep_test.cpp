@@ -477,8 +477,26 @@ REACTOR_TEST("of many who wait for the tick some may be cancelled; the others ke
 }
 
 #if TEST_CAN_DIE
+namespace {
+
+task<> wait_for_tick() { co_await next_tick(); }
+
+task<> join_it(join_handle<>& joined) { co_await joined; }
+
+task<> wait_for_branches() { co_await when_all(wait_for_tick(), wait_for_tick()); }
+
+/// For those who wait for a tick, in all ways there are.
+task<> wait_for_waiting(io_context& ctx) {
+    auto handle = ctx.spawn(wait_for_tick());
+    task_group group;
+    group.spawn(wait_for_branches());
+    co_await when_any(wait_for_tick(), join_it(handle));
+    co_await group.join();
+}
+
+}  // namespace
+
 REACTOR_TEST("run with tasks that all wait for a tick says so and ends the program") {
-    const auto waits = []() -> task<> { co_await next_tick(); };
     const auto dies = [&](auto begin) {
         const auto end = test::death_of([&] {
             io_context ctx(kind);
@@ -487,28 +505,18 @@ REACTOR_TEST("run with tasks that all wait for a tick says so and ends the progr
         CHECK(end.signal == SIGABRT);
         CHECK(end.said.starts_with("curfew: all tasks wait for a tick, and run() has none"));
     };
-    dies([&](io_context& ctx) { ctx.spawn(waits()), ctx.run(); });
-    dies([&](io_context& ctx) { ctx.block_on(waits()); });
-    dies([&](io_context& ctx) {
-        ctx.spawn(waits());
+    dies([](io_context& ctx) { ctx.spawn(wait_for_tick()), ctx.run(); });
+    dies([](io_context& ctx) { ctx.block_on(wait_for_tick()); });
+    dies([](io_context& ctx) {
+        ctx.spawn(wait_for_tick());
         while (ctx.run_one() != 0) {}
     });
-    dies([&](io_context& ctx) {  // when all others have ended
-        for (int i = 0; i < 3; ++i) ctx.spawn(waits());
+    dies([](io_context& ctx) {  // when all others have ended
+        for (int i = 0; i < 3; ++i) ctx.spawn(wait_for_tick());
         ctx.spawn([]() -> task<> { (void)co_await sleep_for(1ms); }());
         ctx.run();
     });
-    dies([&](io_context& ctx) {  // those who wait for them wait for a tick, too
-        ctx.spawn([&](io_context& own) -> task<> {
-            auto handle = own.spawn(waits());
-            task_group group;
-            group.spawn([&]() -> task<> { co_await when_all(waits(), waits()); });
-            co_await when_any(waits(),
-                              [](join_handle<>& joined) -> task<> { co_await joined; }(handle));
-            co_await group.join();
-        }(ctx));
-        ctx.run();
-    });
+    dies([](io_context& ctx) { ctx.spawn(wait_for_waiting(ctx)), ctx.run(); });
 }
 #endif
 
