@@ -640,3 +640,55 @@ REACTOR_TEST("joining under two limits says timed_out, as awaiting the task itse
         CHECK(outer.ec == errc::timed_out);
     }(context));
 }
+
+// Cancelling --------------------------------------------------------------------------------------
+
+REACTOR_TEST("a task that is cancelled while it runs is told so by what it awaits next") {
+    io_context ctx(kind);
+    join_handle<> self;
+    std::vector<std::error_code> seen;
+    self = ctx.spawn([](join_handle<>& own, std::vector<std::error_code>& to) -> task<> {
+        { to.push_back((co_await sleep_for(1ms)).ec); }
+        co_await when_all(yield(), yield());
+        own.cancel();  // what it has waited for is over, and must not be cancelled once more
+        to.push_back((co_await sleep_for(1h)).ec);
+    }(self, seen));
+    ctx.run();
+    REQUIRE(seen.size() == 2);
+    CHECK_FALSE(seen[0]);
+    CHECK(seen[1] == errc::canceled);
+}
+
+REACTOR_TEST("a limit on the join of a task that was cancelled before has cut nothing short") {
+    io_context ctx(kind);
+    game_clock game;
+    event clean;
+    auto cancelled = ctx.spawn([](event& until) -> task<> {
+        (void)co_await sleep_for(1h);
+        co_await shielded(until.wait());
+    }(clean));
+    ctx.poll();
+    cancelled.cancel();
+    ctx.poll();  // it has noticed, and cleans up
+    std::error_code seen = errc::eof;
+    ctx.spawn([](game_clock& on, join_handle<>& joined, std::error_code& to) -> task<> {
+        to = (co_await on.with_timeout(joined, 1ms)).ec;
+    }(game, cancelled, seen));
+    ctx.poll();
+    game.advance(1ms);
+    ctx.poll();
+    CHECK(seen == errc::eof);  // it still waits
+    clean.set();
+    ctx.run();
+    CHECK_FALSE(seen);
+
+    // One that was not is cut short by the limit.
+    auto other = ctx.spawn([]() -> task<> { (void)co_await sleep_for(1h); }());
+    ctx.spawn([](game_clock& on, join_handle<>& joined, std::error_code& to) -> task<> {
+        to = (co_await on.with_timeout(joined, 1ms)).ec;
+    }(game, other, seen));
+    ctx.poll();
+    game.advance(1ms);
+    ctx.run();
+    CHECK(seen == errc::timed_out);
+}

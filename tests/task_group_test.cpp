@@ -1069,3 +1069,32 @@ REACTOR_TEST("a group that a destroyed task had handed on can still be joined") 
     CHECK(joined);
 }
 #endif
+
+REACTOR_TEST("a child that is spawned after the limit on the join is cancelled from the start") {
+    io_context ctx(kind);
+    game_clock game;
+    std::vector<std::error_code> seen;
+    ctx.spawn([](game_clock& on, std::vector<std::error_code>& to) -> task<> {
+        task_group group;
+        group.spawn([](task_group& own, std::vector<std::error_code>& log) -> task<> {
+            (void)co_await sleep_for(1h);  // until the limit
+            own.spawn([](std::vector<std::error_code>& into) -> task<> {
+                into.push_back((co_await sleep_for(1h)).ec);
+            }(log));
+        }(group, to));
+        to.push_back((co_await on.with_timeout(group.join(), 1ms)).ec);
+        // The next join is a new one.
+        group.spawn([](std::vector<std::error_code>& into) -> task<> {
+            into.push_back((co_await sleep_for(0ms)).ec);
+        }(to));
+        to.push_back((co_await group.join()).ec);
+    }(game, seen));
+    ctx.poll();
+    game.advance(1ms);
+    ctx.run();
+    REQUIRE(seen.size() == 4);
+    CHECK(seen[0] == errc::canceled);
+    CHECK(seen[1] == errc::timed_out);
+    CHECK_FALSE(seen[2]);
+    CHECK_FALSE(seen[3]);
+}

@@ -8,6 +8,7 @@
 #include <source_location>
 #include <sstream>
 #include <string>
+#include <thread>
 
 #include "support/loop.hpp"
 
@@ -81,6 +82,78 @@ REACTOR_TEST("a task is starting, then waiting, then ready, and runs when it ask
         co_return;
     }(ctx));
 }
+
+namespace {
+
+/// What a task says of itself that runs, having waited before.
+void check_runs(io_context& ctx) {
+    const auto tasks = ctx.tasks();
+    REQUIRE(tasks.size() == 1);
+    CHECK(tasks[0].state == condition::running);
+    CHECK(tasks[0].waits_for.empty());
+    CHECK(tasks[0].waiting == 0ns);
+    CHECK(tasks[0].stack.empty());
+}
+
+}  // namespace
+
+REACTOR_TEST("a task that has waited and goes on runs, whatever it has waited for") {
+    run(kind, [](io_context& ctx) -> task<> {
+        connection both = co_await connect(ctx);
+        check_runs(ctx);
+        {
+            (void)co_await sleep_for(1ms);
+            check_runs(ctx);
+        }
+        (void)co_await with_timeout(sleep_for(1h), 1ms);
+        check_runs(ctx);
+        co_await yield();
+        check_runs(ctx);
+        co_await when_all(yield(), sleep_for(1ms));
+        check_runs(ctx);
+        event set;
+        ctx.post([&] { set.set(); });
+        co_await set.wait();
+        check_runs(ctx);
+        std::array<char, 4> buffer;
+        (void)co_await with_timeout(both.server.read_some(buffer), 1ms);
+        check_runs(ctx);
+        thread_promise<> promise;
+        auto future = promise.get_future();
+        std::thread other([&] { promise.set_value(); });
+        (void)co_await future;
+        check_runs(ctx);
+        other.join();
+    });
+}
+
+#if CURFEW_SOURCE_LOCATIONS
+REACTOR_TEST("a task that has awaited another one is shown without it") {
+    io_context ctx(kind);
+    event first;
+    event second;
+    std::uint_least32_t inner = 0;
+    std::uint_least32_t outer = 0;
+    std::uint_least32_t later = 0;
+    const auto goes_on = [](event& one, event& two, std::uint_least32_t& in,
+                            std::uint_least32_t& out, std::uint_least32_t& last) -> task<> {
+        co_await through(one, in, out);
+        last = next_line();
+        co_await two.wait();
+    };
+    ctx.spawn(goes_on(first, second, inner, outer, later));
+    ctx.poll();
+    REQUIRE(ctx.tasks().size() == 1);
+    CHECK(ctx.tasks()[0].stack.size() == 3);
+    first.set();
+    ctx.poll();
+    REQUIRE(ctx.tasks().size() == 1);
+    REQUIRE(ctx.tasks()[0].stack.size() == 1);
+    CHECK(ctx.tasks()[0].stack[0].line == later);
+    second.set();
+    ctx.run();
+}
+#endif
 
 REACTOR_TEST("a read tells its peer, its limits from the inside out, and where it is awaited") {
     run(kind, [](io_context& ctx) -> task<> {

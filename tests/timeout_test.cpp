@@ -838,3 +838,48 @@ REACTOR_TEST("a limit around something that throws when it is awaited is left li
     });
 }
 #endif
+
+REACTOR_TEST("a limit that has cut nothing short says nothing, though its task says canceled") {
+    run(kind, [](io_context&) -> task<> {
+        game_clock game;
+        const auto says = [](game_clock& on, std::error_code what) -> task<result<int>> {
+            on.advance(1ms);  // the limit is over
+            co_await shielded(yield());
+            co_return result<int>{what, 7};
+        };
+        const auto own = co_await game.with_timeout(says(game, errc::canceled), 1ms);
+        CHECK(own.ec == errc::canceled);
+        CHECK(own.data == 7);
+        CHECK((co_await game.with_timeout(says(game, {}), 1ms)).ok());
+        const auto silent = [](game_clock& on) -> task<> {
+            on.advance(1ms);
+            co_await shielded(yield());
+        };
+        CHECK((co_await game.with_timeout(silent(game), 1ms)).ok());
+        const auto noticing = [](game_clock& on) -> task<result<>> {
+            on.advance(1ms);
+            co_return co_await yield();
+        };
+        CHECK((co_await game.with_timeout(noticing(game), 1ms)).ec == errc::timed_out);
+    });
+}
+
+#if CURFEW_EXCEPTIONS
+REACTOR_TEST("a limit that has cut nothing short leaves an exception that says canceled alone") {
+    run(kind, [](io_context&) -> task<> {
+        game_clock game;
+        const auto throws = [](game_clock& on) -> task<int> {
+            on.advance(1ms);
+            co_await shielded(yield());
+            throw std::system_error(errc::canceled);
+        };
+        std::error_code seen;
+        try {
+            (void)co_await game.with_timeout(throws(game), 1ms);
+        } catch (const std::system_error& error) {
+            seen = error.code();
+        }
+        CHECK(seen == errc::canceled);
+    });
+}
+#endif

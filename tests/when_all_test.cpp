@@ -661,3 +661,35 @@ REACTOR_TEST("an exception after the limit has cut a branch short is thrown neve
 }
 
 #endif
+
+#if CURFEW_EXCEPTIONS
+REACTOR_TEST("a limit that expires once a branch has failed aborts nobody else's socket") {
+    run(kind, [](io_context& ctx) -> task<> {
+        connection both = co_await connect(ctx);
+        game_clock game;
+        event first;
+        bytes buffer;
+        const auto fails = [](event& when) -> task<> {
+            co_await when.wait();
+            throw std::runtime_error("failed");
+        };
+        ctx.post([&] {
+            ctx.post([&] {
+                first.set();
+                ctx.post([&] { game.advance(1ms); });  // before the others are cancelled for it
+            });
+        });
+        bool failed = false;
+        try {
+            (void)co_await game.with_timeout(when_all(fails(first), both.server.read_some(buffer)),
+                                             1ms, on_timeout::close);
+        } catch (const std::runtime_error&) {
+            failed = true;
+        }
+        CHECK(failed);
+        CHECK(both.server.is_open());
+        (co_await write_all(both.client, "still there")).value();
+        CHECK((co_await both.server.read_some(buffer)).value() > 0);
+    });
+}
+#endif

@@ -598,3 +598,24 @@ REACTOR_TEST("an exception of a loser is thrown when all have ended") {
 }
 
 #endif
+
+REACTOR_TEST("a limit that expires once the first is known aborts nobody else's socket") {
+    run(kind, [](io_context& ctx) -> task<> {
+        connection both = co_await connect(ctx);
+        game_clock game;
+        event first;
+        bytes buffer;
+        soon(ctx, [&] {
+            first.set();                           // it is the first, and says so in its turn
+            ctx.post([&] { game.advance(1ms); });  // before the others are cancelled for that
+        });
+        const auto any = co_await game.with_timeout(
+            when_any(first.wait(), both.server.read_some(buffer)), 1ms, on_timeout::close);
+        CHECK_FALSE(any.ec);
+        CHECK(any.data.index == 0);
+        CHECK(std::get<1>(any.data.results).ec == errc::canceled);
+        CHECK(both.server.is_open());
+        (co_await write_all(both.client, "still there")).value();
+        CHECK((co_await both.server.read_some(buffer)).value() > 0);
+    });
+}
