@@ -2,12 +2,14 @@
 #include <curfew/curfew.hpp>
 
 #include <array>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "support/counted.hpp"
+#include "support/fatal.hpp"
 #include "support/foreign.hpp"
 #include "support/loop.hpp"
 
@@ -311,6 +313,151 @@ REACTOR_TEST("a group may leave a guest that has begun before the context ran") 
     ctx.run();
     group.reset();
 }
+
+REACTOR_TEST("a guest that has begun outside of any loop is in that of its first socket") {
+    io_context ctx(kind);
+    std::optional<tcp::acceptor> acceptor(std::in_place, ctx);
+    acceptor->listen(any_port()).value();
+    std::error_code accepted = errc::closed;
+    bool open = false;
+    bool slept = false;
+    bool went_on = false;
+    const auto work = [](std::optional<tcp::acceptor>& from, std::error_code& ec, bool& is_open,
+                         bool& in_loop) -> task<> {
+        auto [error, peer] = co_await from->accept();
+        ec = error;
+        is_open = peer.is_open();
+        in_loop = (co_await with_timeout(sleep_for(1h), 1ms)).error() == errc::timed_out;
+        task_group group;
+        CHECK((co_await group.join()).ok());
+    };
+    [](task<> awaited, bool& done) -> detached {
+        co_await awaited;
+        done = true;
+    }(work(acceptor, accepted, open, slept), went_on);
+    CHECK(ctx.tasks().size() == 1);
+    // Its acceptor is gone when it goes on.
+    ctx.spawn([](io_context& own, std::optional<tcp::acceptor>& from) -> task<> {
+        tcp::socket client(own);
+        (co_await client.connect(from->local_endpoint())).value();
+        own.post([&from] { from.reset(); });
+        (void)co_await sleep_for(1ms);
+    }(ctx, acceptor));
+    ctx.run();  // which goes on as long as there are guests
+    CHECK((!accepted || accepted == errc::closed));
+    CHECK(open == !accepted);
+    CHECK(slept);
+    CHECK(went_on);
+}
+
+REACTOR_TEST("what coroutines of other libraries wait in may outlive their context") {
+    const auto wait = [](int where, event& happens, semaphore& permits, channel<int>& messages,
+                         thread_future<int>& result, join_handle<>& task_of_loop,
+                         udp::socket& socket, std::stop_token token, std::coroutine_handle<>& host,
+                         counted) -> detached {
+        co_await handle_to{host};
+        std::array<char, 8> buffer;
+        switch (where) {
+        case 0:
+            (void)co_await happens.wait();
+            break;
+        case 1:
+            (void)co_await permits.acquire();
+            break;
+        case 2:
+            (void)co_await messages.receive();
+            break;
+        case 3:
+            (void)co_await messages.send(1);
+            break;
+        case 4:
+            (void)co_await result;
+            break;
+        case 5:
+            co_await task_of_loop;
+            break;
+        case 6:
+            (void)co_await sleep_for(1h);
+            break;
+        case 7:
+            (void)co_await socket.receive(buffer);
+            break;
+        case 8:
+            (void)co_await with_timeout(socket.receive(buffer), 1h);
+            break;
+        case 9:  // within a task of curfew's
+            co_await [](std::stop_token of) -> task<> {
+                (void)co_await cancel_on(sleep_for(1h), of);
+            }(token);
+            break;
+        case 10:
+            co_await [](thread_future<int>& from) -> task<> { (void)co_await from; }(result);
+            break;
+        default:
+            co_await [](event& from) -> task<> { (void)co_await from.wait(); }(happens);
+            break;
+        }
+    };
+    for (int where = 0; where < 12; ++where) {
+        CAPTURE(where);
+        int alive = 0;
+        std::coroutine_handle<> host;
+        event happens;
+        semaphore permits(0);
+        channel<int> messages(0);
+        std::optional<thread_promise<int>> promise(std::in_place);
+        thread_future<int> result = promise->get_future();
+        join_handle<> handle;
+        std::stop_source stop;
+        udp::socket socket;
+        {
+            io_context ctx(kind);
+            socket = udp::socket(ctx);
+            socket.bind(any_port()).value();
+            handle = ctx.spawn([]() -> task<> { (void)co_await sleep_for(1h); });
+            ctx.post([&] {
+                wait(where, happens, permits, messages, result, handle, socket, stop.get_token(),
+                     host, counted(alive));
+            });
+            ctx.run_for(1ms);
+            CHECK(alive == 1);
+        }
+        happens.set();
+        permits.release();
+        messages.try_send(1);
+        messages.try_receive();
+        messages.close();
+        stop.request_stop();
+        promise->set_value(1);
+        CHECK(alive == 1);  // nobody but its owner destroys it
+        host.destroy();
+        CHECK(alive == 0);
+    }
+}
+
+#if TEST_CAN_DIE
+REACTOR_TEST("waiting for more than a socket outside of any loop is fatal and says what to do") {
+    const auto first = [](udp::socket& from, std::stop_token token, int what) -> task<> {
+        std::array<char, 8> buffer;
+        if (what == 0) (void)co_await cancel_on(from.receive(buffer), token);
+        if (what == 1) (void)co_await with_timeout(when_all(from.receive(buffer)), 1h);
+        if (what == 2) (void)co_await shielded(from.receive(buffer));
+        if (what == 3) (void)co_await yield();
+    };
+    for (int what = 0; what < 4; ++what) {
+        const auto end = death_of([&] {
+            io_context ctx(kind);
+            udp::socket socket(ctx);
+            socket.bind(any_port()).value();
+            std::stop_source stop;
+            [](task<> work) -> detached { co_await work; }(first(socket, stop.get_token(), what));
+        });
+        CHECK(end.signal == SIGABRT);
+        CHECK(end.said.find("waiting outside a running io_context: post() or spawn()") !=
+              std::string::npos);
+    }
+}
+#endif
 
 REACTOR_TEST("a guest stands in the tree of tasks") {
     io_context ctx(kind);

@@ -1746,6 +1746,37 @@ REACTOR_TEST("stop from a signal handler ends the run, wherever the loop is") {
 }
 #endif
 
+#if TEST_CAN_DIE
+REACTOR_TEST("a context that is destroyed by its own task, or beside its run, is fatal") {
+    constexpr int line = __LINE__ + 5;
+    const auto by_task = test::death_of([kind] {
+        auto ctx = std::make_unique<io_context>(kind);
+        ctx->spawn([](std::unique_ptr<io_context>& own) -> task<> {
+            const auto destroy = [](std::unique_ptr<io_context>& one) { one.reset(); };
+            co_await yield();
+            destroy(own);
+        }(ctx));
+        ctx->run();
+    });
+    CHECK(said_at(by_task, "destroyed by a task or function that it runs", line));
+    const auto by_function = test::death_of([kind] {
+        auto ctx = std::make_unique<io_context>(kind);
+        ctx->post([&ctx] { ctx.reset(); });
+        ctx->run();
+    });
+    CHECK(by_function.signal == SIGABRT);
+    CHECK(by_function.said.find("destroyed by a task or function that it runs") !=
+          std::string::npos);
+    const auto by_thread = test::death_of([kind] {
+        auto ctx = std::make_unique<io_context>(kind);
+        ctx->post([&ctx] { std::thread([&ctx] { ctx.reset(); }).join(); });
+        ctx->run();
+    });
+    CHECK(by_thread.signal == SIGABRT);
+    CHECK(by_thread.said.find("destroyed while it runs in another thread") != std::string::npos);
+}
+#endif
+
 #if TEST_CAN_DIE && !defined(NDEBUG)
 REACTOR_TEST("touching a context from another thread while it runs is fatal and says what to do") {
     const auto end = test::death_of([kind] {

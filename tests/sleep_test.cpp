@@ -667,7 +667,8 @@ TEST_CASE("sleeping outside a running context is fatal and says so") {
         []() -> detached { (void)co_await sleep_for(1ms); }();
     });
     CHECK(end.signal == SIGABRT);
-    CHECK(end.said == "curfew: waiting outside a running io_context\n");
+    CHECK(end.said == "curfew: waiting outside a running io_context: post() or spawn() what waits "
+                      "for more than a socket\n");
 }
 
 #endif

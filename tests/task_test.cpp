@@ -1,5 +1,7 @@
 #include <curfew/task.hpp>
 
+#include <curfew/io_context.hpp>
+#include <curfew/sleep.hpp>
 #include <doctest/doctest.h>
 
 #include <coroutine>
@@ -321,6 +323,15 @@ TEST_CASE("a value whose copy throws ends the task with that exception") {
 
 // Misuse ------------------------------------------------------------------------------------------
 
+TEST_CASE("a task may return a constant") {
+    const auto text = []() -> task<const std::string> { co_return "constant"; };
+    const auto number = []() -> task<const int> { co_return 42; };
+    curfew::io_context ctx;
+    CHECK(ctx.block_on(text()) == "constant");
+    CHECK(ctx.block_on(
+              [](task<const int> work) -> task<int> { co_return co_await work; }(number())) == 42);
+}
+
 #if TEST_CAN_DIE
 
 TEST_CASE("awaiting a task twice is fatal and says so") {
@@ -345,6 +356,36 @@ TEST_CASE("awaiting a task that another one waits for is fatal and says so") {
     });
     CHECK(end.signal == SIGABRT);
     CHECK(end.said == "curfew: a task is awaited twice\n");
+}
+
+TEST_CASE("a task that awaits another one twice is told where") {
+    constexpr int line = __LINE__ + 5;
+    const auto end = test::death_of([] {
+        curfew::io_context ctx;
+        ctx.block_on([]() -> task<> {
+            auto work = forty_two();
+            for (int i = 0; i < 2; ++i) (void)co_await work;
+        }());
+    });
+    CHECK(said_at(end, "a task is awaited twice", line));
+}
+
+TEST_CASE("a task without its co_return is fatal, and says after which co_await") {
+    // (What compilers warn of, where they see it.)
+    const auto forget = [](bool at_once) -> task<std::string> {
+        if (at_once) co_return "x";
+        co_await curfew::yield();
+    };
+    constexpr int line = __LINE__ - 2;
+    CHECK(said_at(test::death_of([&] { curfew::io_context().block_on(forget(false)); }),
+                  "co_return is missing", line));
+    const auto forget_reference = [](int* at_once) -> task<int&> {
+        if (at_once) co_return *at_once;
+        co_await curfew::yield();
+    };
+    constexpr int line_of_reference = __LINE__ - 2;
+    CHECK(said_at(test::death_of([&] { curfew::io_context().block_on(forget_reference(nullptr)); }),
+                  "co_return is missing", line_of_reference));
 }
 
 TEST_CASE("awaiting a task that is none is fatal and says so") {

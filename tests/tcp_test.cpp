@@ -857,3 +857,44 @@ REACTOR_TEST("a context is destroyed with hundreds of tasks suspended, and frees
     std::array<char, 4> buffer;
     CHECK(other.block_on(read_into(survivor, buffer)).error() == errc::closed);
 }
+
+#if CURFEW_EXCEPTIONS
+REACTOR_TEST("an accept without memory for its socket throws, and the connection is closed") {
+    struct memory final : frame_resource {
+        bool fails = false;
+        void* allocate(std::size_t bytes) override {
+            if (fails) throw std::bad_alloc();
+            return ::operator new(bytes);
+        }
+        void deallocate(void* block, std::size_t) noexcept override { ::operator delete(block); }
+    } memory;
+    io_context ctx(kind);
+    ctx.frames(&memory);
+    ctx.block_on([](io_context& own, bool& fails) -> task<> {
+        tcp::acceptor acceptor(own);
+        acceptor.listen(any_port()).value();
+        std::array<char, 1> buffer;
+        for (const bool with_limit : {false, true}) {
+            tcp::socket client(own);
+            (co_await client.connect(acceptor.local_endpoint())).value();
+            bool thrown = false;
+            fails = true;
+            try {
+                if (with_limit)
+                    (void)co_await with_timeout(acceptor.accept(), 1h);
+                else
+                    (void)co_await acceptor.accept();
+            } catch (const std::bad_alloc&) {
+                thrown = true;
+            }
+            fails = false;
+            CHECK(thrown);
+            CHECK((co_await with_timeout(client.read_some(buffer), 10s)).ec != errc::timed_out);
+        }
+        // The next one is as good as any.
+        tcp::socket client(own);
+        (co_await client.connect(acceptor.local_endpoint())).value();
+        CHECK((co_await acceptor.accept()).ok());
+    }(ctx, memory.fails));
+}
+#endif

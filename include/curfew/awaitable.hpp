@@ -3,6 +3,8 @@
 
 #include <concepts>
 #include <coroutine>
+#include <type_traits>
+#include <utility>
 
 #include "error.hpp"
 #include "loop.hpp"
@@ -117,6 +119,7 @@ inline bool must_look(const operation& op) noexcept {
 CURFEW_COLD CURFEW_INLINE bool begin(operation& op) noexcept {
     socket_state* const socket = op.socket;
     check_thread(*socket);
+    if (!op.owner->loop && socket->loop) socket->loop->adopt(*op.owner);
     const bool openable = op.kind == operation_kind::connect;
     if (op.owner->cancelled())
         op.finish(outcome::canceled);
@@ -191,7 +194,7 @@ CURFEW_HOT inline bool begin_transfer(operation& op) noexcept {
     socket_state* const socket = op.socket;
     const platform::buffer buffer = *op.buffers;
     fiber& owner = *op.owner;
-    if (owner.cancelled() || (ways::reads && buffer.size == 0)) [[unlikely]]
+    if (owner.in_cancelled || (ways::reads && buffer.size == 0)) [[unlikely]]
         return ways::otherwise(op);
     check_thread(*socket);
     if (socket->may_try(ways::direction)) {
@@ -263,14 +266,18 @@ public:
     template <class Promise>
     CURFEW_HOT bool await_suspend(std::coroutine_handle<Promise> coroutine) noexcept {
         op_.waiter = coroutine;
-        op_.owner = &fiber_of(coroutine);
+        if constexpr (std::is_base_of_v<promise_base, Promise>)
+            op_.owner = &fiber_of(coroutine);
+        else
+            op_.owner = &outside_fiber(op_.socket->loop);
         if constexpr (Request::one_transfer)
             return begin_transfer<Request::kind, Request::exact>(op_);
         else
             return begin(op_);
     }
 
-    auto await_resume() noexcept {
+    /// (What an accept yields needs memory.)
+    auto await_resume() noexcept(noexcept(Request::yield(std::declval<operation&>(), {}))) {
         if (op_.result == outcome::success) [[likely]]
             return Request::yield(op_, no_error());
         return Request::yield(op_, failure());
@@ -315,3 +322,40 @@ concept holds_operation = requires(Awaiter& a) {
 };
 
 }  // namespace curfew::detail
+
+namespace curfew {
+
+/// Whether limits, `cancel_on` and `when_any` take `Awaitable`, though it is another library's.
+/// Such a one does not hear of a cancellation, and whoever cancels something waits for its end: so
+/// they refuse it when they are compiled. Specialise this as true for one that always ends by
+/// itself, and soon enough, or that awaits something of curfew's; or give it a member type
+/// `enable_limits`. A limit waits for its end then, and delivers what it yields.
+///
+/// ```cpp
+/// template <>
+/// inline constexpr bool curfew::enable_limits<their::lookup> = true;
+/// ```
+template <class Awaitable>
+inline constexpr bool enable_limits = requires {
+    typename Awaitable::enable_limits;
+};
+
+namespace detail {
+
+template <class Awaiter>
+inline constexpr bool is_cancellable_awaiter =
+    std::is_base_of_v<suspension, Awaiter> || holds_operation<Awaiter> || enable_limits<Awaiter>;
+
+template <class Awaitable>
+inline constexpr bool is_cancellable =
+    enable_limits<std::remove_cvref_t<Awaitable>> ||
+    is_cancellable_awaiter<std::remove_cvref_t<awaiter_of_t<Awaitable>>>;
+
+/// A combination is what all of its parts are.
+template <class Combination>
+requires requires { std::remove_cvref_t<Combination>::is_cancellable; }
+inline constexpr bool is_cancellable<Combination> =
+    std::remove_cvref_t<Combination>::is_cancellable;
+
+}  // namespace detail
+}  // namespace curfew

@@ -120,7 +120,9 @@ protected:
         owner = &fiber_of(coroutine);
         waiter = coroutine;
         type = &type_of(when_);
-        since = loop_for(*owner).recent();
+        loop& own = loop_for(*owner);
+        own.check_thread();
+        since = own.recent();
         living_ = count;
         nursery_.attach(*owner->scope);
         owner->waiting = this;
@@ -172,6 +174,7 @@ private:
     }
 
     void note_end(branch_fiber& ended) noexcept {
+        ended.loop->check_thread();
         ended.leave_home();
         const bool failed = ended.promise->failed();
         const bool cut_short = was_cut_short(ended);
@@ -266,6 +269,8 @@ private:
 template <ends_all When, class... Awaitable>
 class [[nodiscard("a combination does nothing until it is awaited")]] tuple_combination {
 public:
+    static constexpr bool is_cancellable = (detail::is_cancellable<Awaitable> && ...);
+
     explicit tuple_combination(Awaitable && ... awaitables)
         : awaitables_(static_cast<Awaitable&&>(awaitables)...) {}
 
@@ -352,6 +357,9 @@ class [[nodiscard("a combination does nothing until it is awaited")]] range_comb
     using work = decltype(as_task(element<Range>(std::declval<iterator&>())));
 
 public:
+    static constexpr bool is_cancellable =
+        detail::is_cancellable<decltype(element<Range>(std::declval<iterator&>()))>;
+
     explicit range_combination(Range && range) : range_(static_cast<Range&&>(range)) {}
 
     auto operator co_await()&& {
@@ -362,12 +370,26 @@ private:
     Range range_;  // a reference if it was given as an lvalue
 };
 
+template <bool IsRange, ends_all When, class... Awaitable>
+struct combination {
+    using type = tuple_combination<When, Awaitable...>;
+};
+template <ends_all When, class Range>
+struct combination<true, When, Range> {
+    using type = range_combination<When, Range>;
+};
+
 template <ends_all When, class... Awaitable>
 auto combine(Awaitable&&... awaitables) {
-    if constexpr (sizeof...(Awaitable) == 1 && (range<Awaitable> && ...))
-        return range_combination<When, Awaitable...>(static_cast<Awaitable&&>(awaitables)...);
-    else
-        return tuple_combination<When, Awaitable...>(static_cast<Awaitable&&>(awaitables)...);
+    constexpr bool is_range = sizeof...(Awaitable) == 1 && (range<Awaitable> && ...);
+    using combined = typename combination<is_range, When, Awaitable...>::type;
+    if constexpr (When == ends_all::first)
+        static_assert(
+            combined::is_cancellable,
+            "curfew::when_any could not cut this branch short: it is, or contains, an "
+            "awaitable of another library; see curfew::enable_limits for one that ends by "
+            "itself");
+    return combined(static_cast<Awaitable&&>(awaitables)...);
 }
 
 }  // namespace detail

@@ -21,10 +21,13 @@ namespace curfew {
 namespace detail {
 
 template <class Awaitable>
-class stoppable {
+class stoppable : loop_dependent {
 public:
+    using enable_limits = void;
     stoppable(Awaitable&& awaitable, std::stop_token token)
-        : scoped_(static_cast<Awaitable&&>(awaitable)), token_(std::move(token)),
+        : loop_dependent(
+              [](loop_dependent& self) noexcept { static_cast<stoppable&>(self).detach(); }),
+          scoped_(static_cast<Awaitable&&>(awaitable)), token_(std::move(token)),
           request_(scoped_) {}
     ~stoppable() { detach(); }
 
@@ -34,10 +37,12 @@ public:
     bool await_suspend(std::coroutine_handle<Promise> coroutine) {
         scoped_.enter(coroutine);
         loop_ = scoped_.self->loop;
-        if (token_.stop_requested())
+        if (token_.stop_requested()) {
             scoped_.self->cancel(scoped_.scope);
-        else
+        } else {
+            loop_->add(*this);
             callback_.emplace(std::move(token_), messenger{*this});
+        }
         return scoped_.suspend(coroutine);
     }
 
@@ -111,14 +116,14 @@ private:
 
 /// Cancels what `awaitable` waits for, and all that it starts from then on, when a stop is
 /// requested; from any thread. Yields what `awaitable` yields: an operation that was cut short
-/// says `errc::canceled`.
+/// says `errc::canceled`. (An awaitable of another library cannot be: see `enable_limits`.)
 ///
 /// ```cpp
 /// auto [ec, n] = co_await cancel_on(socket.read_some(buffer), source.get_token());
 /// ```
 template <class Awaitable>
 auto cancel_on(Awaitable&& awaitable, std::stop_token token) {
-    static_assert(detail::checked_awaitable<Awaitable>);
+    static_assert(detail::checked_cancellable<Awaitable>);
     return detail::stoppable_request<Awaitable>(static_cast<Awaitable&&>(awaitable),
                                                 std::move(token));
 }

@@ -88,7 +88,7 @@ public:
     template <class Awaitable, class Rep, class Period>
     auto with_timeout(Awaitable&& awaitable, std::chrono::duration<Rep, Period> time,
                       on_timeout policy = on_timeout::cancel) {
-        static_assert(detail::checked_awaitable<Awaitable>);
+        static_assert(detail::checked_cancellable<Awaitable>);
         return detail::limited<Awaitable, detail::limit_kind::manual>(
             static_cast<Awaitable&&>(awaitable), {{&time_}, detail::to_ticks(time), policy});
     }

@@ -61,8 +61,9 @@ public:
 
         template <class Promise>
         void await_suspend(std::coroutine_handle<Promise> parent) noexcept {
+            joined_.loop->check_thread();
             waiter = parent;
-            owner = &detail::fiber_of(parent);
+            owner = &detail::fiber_of(parent, joined_.loop);
             static constexpr detail::suspension_type kind{
                 [](suspension& self, bool abort) noexcept {
                     auto& join = static_cast<awaiter&>(self);

@@ -11,6 +11,7 @@
 #include "core/fiber.hpp"
 #include "core/frame_memory.hpp"
 #include "core/inbox.hpp"
+#include "core/loop_dependent.hpp"
 #include "core/posted_queue.hpp"
 #include "core/ready_queue.hpp"
 #include "core/socket_list.hpp"
@@ -70,6 +71,7 @@ public:
     /// Ends all pending operations, waits until the system has let go of their buffers, and only
     /// then destroys the frames that hold them.
     ~loop() {
+        check_end();
         const running_guard guard(*this);
         for (socket_state* each = sockets_.first(); each; each = each->next)
             reactor_->close(*each, close_mode::graceful, done_);
@@ -85,7 +87,12 @@ public:
         // to is destroyed.
         closing_ = true;
         // Guests' frames belong to others.
-        for (; guests_.first; guests_.first->leave_home()) guests_.first->loop = nullptr;
+        for (; guests_.first; guests_.first->leave_home()) {
+            guests_.first->loop = nullptr;
+            guests_.first->in_cancelled = true;
+        }
+        while (ready_node* const node = failures_.pop())  // the others' tasks are still there
+            if (!node->owner) delete static_cast<unjoined*>(node);
         while (nursery* const any = outside_.root.nurseries) {
             take_inbox();
             discard(ready_);
@@ -95,6 +102,7 @@ public:
             else
                 abandon(static_cast<spawned_fiber&>(*any->first));
         }
+        loop_dependent::tell_all(dependents_);
         while (socket_state* const socket = sockets_.first()) {
             socket->loop = nullptr;
             socket_list::remove(*socket);
@@ -198,6 +206,18 @@ public:
         begin(self.start, self, frame);
     }
 
+    /// A task that a coroutine of another library has awaited outside of any loop uses a socket of
+    /// this one, and is the loop's from here on.
+    void adopt(fiber& self) noexcept {
+        if (closing_) return;
+        self.loop = this;
+        guests_.add(self);
+        count_begin();
+    }
+
+    /// `what` is told when the loop ends.
+    void add(loop_dependent& what) noexcept { what.join(dependents_); }
+
     void let_go(guest& self) noexcept {
         self.leave_home();
         count_end();
@@ -228,6 +248,7 @@ public:
     /// What every spawned fiber does at its end: its frame is in use until the coroutine has
     /// returned control, so the rest is done then.
     static void note_end(fiber& self) noexcept {
+        self.loop->check_thread();
         auto& ended = static_cast<spawned_fiber&>(self);
         self.loop->ended_.push(ended.turn);
     }
@@ -261,6 +282,17 @@ public:
             }
             abandon(next);
         }
+    }
+
+    /// An exception that nobody has joined, and whose task is gone, is kept for run(). (If there is
+    /// no memory for that, it is lost.)
+    void report(const std::exception_ptr& exception) noexcept {
+        auto* const failure = new (std::nothrow) unjoined;
+        if (!failure) return;
+        failure->owner = nullptr;
+        failure->exception = exception;
+        failures_.push(*failure);
+        unusual_ |= has_chores;
     }
 
     socket_state* make_socket(platform::transport type, platform::socket_handle handle) {
@@ -312,7 +344,7 @@ public:
     // Any thread -------------------------------------------------------------------------------
 
     void post(posted_function& function) noexcept {
-        if (current_run() == &state_)
+        if (runs_here())
             post_here(function);
         else if (inbox_.push(function))
             reactor_->wake();
@@ -323,6 +355,10 @@ public:
         posted_.push(function);
         queue_posted();
     }
+
+    /// True in the coroutines that it runs, except in one that another thread, or a function
+    /// outside of any loop, has resumed.
+    bool runs_here() const noexcept { return current_run() == &state_; }
 
     /// Takes back what was posted and has not run. From the loop's thread.
     void withdraw(posted_function& function) noexcept {
@@ -351,6 +387,12 @@ public:
     bool is_this_thread() const noexcept {
         const void* const where = thread_.load(std::memory_order_relaxed);
         return !where || where == identity_of_this_thread();
+    }
+
+    /// False if another loop runs here, or this one in another thread.
+    bool may_be_used_here() const noexcept {
+        const loop* const running = detail::this_thread().running;
+        return running ? running == this : is_this_thread();
     }
 
     /// Fatal if it is used from another thread while it runs, in programs with assertions.
@@ -909,8 +951,29 @@ private:
         deferred_.remove_if(doomed);
     }
 
+    /// A failure whose task is gone.
+    struct unjoined : ready_node {
+        std::exception_ptr exception;
+    };
+
+    /// The frames of its tasks are about to be destroyed, and no coroutine can go on.
+    CURFEW_COLD void check_end() const noexcept {
+        const void* const where = thread_.load(std::memory_order_relaxed);
+        if (!where) return;
+        if (where == identity_of_this_thread())
+            fatal_here("an io_context is destroyed by a task or function that it runs: stop() it, "
+                       "and destroy it when run() has returned");
+        fatal("an io_context is destroyed while it runs in another thread: stop() it, and wait "
+              "until run() has returned");
+    }
+
     void report_failure() {
         while (ready_node* const node = failures_.pop()) {
+            if (!node->owner) {
+                const std::unique_ptr<unjoined> of_group(static_cast<unjoined*>(node));
+                rethrow(of_group->exception);
+                continue;
+            }
             spawned_fiber& failed = record_of(*node);
             const std::exception_ptr exception = failed.promise->exception;
             dispose(failed);
@@ -1018,6 +1081,7 @@ private:
     timer_list ticking_;  // who waits for a tick
     ready_queue failures_;
     std::size_t live_ = 0;  // tasks that have not ended
+    loop_dependent* dependents_ = nullptr;
     socket_list sockets_;
     socket_list retired_;  // sockets gone while the system still worked on them
     socket_list haunted_;  // and those of which it may have events until the end
@@ -1043,13 +1107,16 @@ inline void guest::begin(std::coroutine_handle<> frame, promise_base& promise,
     ended = [](fiber& self) {
         auto& gone = static_cast<guest&>(self);
         gone.ended = nullptr;
-        if (gone.loop) gone.loop->let_go(gone);
+        if (gone.loop) {
+            gone.loop->check_thread();
+            gone.loop->let_go(gone);
+        }
         // The host is none of the library's, and the fiber ends with its co_await.
         this_thread().current = this_thread().outside;
         transfer_to(gone.host);
     };
     if (detail::loop* const running = this_thread().running) return running->admit(*this, frame);
-    root.parent = &outside_fiber().root;
+    in_cancelled = true;  // see loop::adopt
     transfer_to(frame);
 }
 
@@ -1061,10 +1128,17 @@ inline guest::~guest() {
     });
 }
 
+inline fiber& outside_fiber(loop* waits_in) noexcept {
+    if (waits_in) return waits_in->outside();
+    if (fiber* const outside = this_thread().outside) return *outside;
+    return no_fiber;
+}
+
 /// The loop in which a fiber waits for what is not a socket's.
 inline loop& loop_for(const fiber& self) noexcept {
     if (self.loop) return *self.loop;
-    fatal("waiting outside a running io_context");
+    fatal_in(self, "waiting outside a running io_context: post() or spawn() what waits for more "
+                   "than a socket");
 }
 
 }  // namespace curfew::detail

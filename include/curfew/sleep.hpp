@@ -50,6 +50,7 @@ private:
         loop& own = loop_for(self);
         waiter = coroutine;
         owner = &self;
+        own.check_thread();
         if (self.cancelled()) {
             canceled_ = true;
             if (!share_is_used_up()) return false;
@@ -121,6 +122,78 @@ private:
     manual_time* time_;  // null: the loop's
 };
 
+/// Gives way to all else that is ready. A coroutine that runs somewhere else than in its loop is
+/// posted there.
+class giving_way : suspension {
+public:
+    giving_way() noexcept : arrival_(*this) {}
+    giving_way(const giving_way&) = delete;
+    giving_way& operator=(const giving_way&) = delete;
+    ~giving_way() {
+        if (posted_) owner->loop->withdraw(arrival_);
+    }
+
+    bool await_ready() const noexcept { return false; }
+
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> coroutine) noexcept {
+        return begin(fiber_of(coroutine), coroutine);
+    }
+
+    optional_result await_resume() const noexcept {
+        if (!canceled_) return {};
+        owner->notice();
+        return errc::canceled;
+    }
+
+private:
+    /// Runs in the loop's thread.
+    struct arrival : posted_function {
+        giving_way& of;
+        explicit arrival(giving_way& whole) noexcept : of(whole) {
+            run = [](posted_function& self, bool wanted) {
+                giving_way& arrived = static_cast<arrival&>(self).of;
+                arrived.posted_ = false;
+                arrived.canceled_ = arrived.owner->cancelled();
+                if (wanted) arrived.owner->loop->resume(arrived);
+            };
+        }
+    };
+
+    bool begin(fiber& self, std::coroutine_handle<> coroutine) noexcept {
+        loop& own = loop_for(self);
+        waiter = coroutine;
+        owner = &self;
+        if (!own.runs_here()) [[unlikely]] {
+            // From here on the coroutine may run there, and all this be gone.
+            posted_ = true;
+            own.post(arrival_);
+            return true;
+        }
+        canceled_ = self.cancelled();
+        if (canceled_ && !share_is_used_up()) return false;
+        static constexpr suspension_type kind{
+            [](suspension&, bool) noexcept {},
+            [](const suspension&, wait_report& report) noexcept { report.what = "next turn"; },
+        };
+        type = &kind;
+        since = own.recent();
+        self.waiting = this;
+        own.defer(*this);
+        return true;
+    }
+
+    bool posted_ = false;
+    bool canceled_ = false;
+    arrival arrival_;
+};
+
+/// What `yield` returns.
+class [[nodiscard("yield does nothing until it is awaited")]] turn_request {
+public:
+    giving_way operator co_await() const noexcept { return giving_way(); }
+};
+
 /// What `sleep_for` and its kind return.
 class [[nodiscard("a sleep does nothing until it is awaited")]] pause_request {
 public:
@@ -162,7 +235,11 @@ detail::pause_request sleep_until(const Time&) noexcept {
 
 /// Lets everything else that is ready go first; with `io_context::poll`, ends this slice of the
 /// task. `canceled`, at once, in a cancelled task.
-inline detail::pause_request yield() noexcept { return detail::pause::kind::next_turn; }
+///
+/// In a task that code of another library has resumed outside its loop, in another thread say, it
+/// brings the task back: it goes on in the loop's next turn. Before it has done so it may not wait
+/// for anything else.
+inline detail::turn_request yield() noexcept { return {}; }
 
 /// Suspends the task until the program calls `io_context::poll`, `poll_for` or `poll_until` again:
 /// until the next frame. `run` and its kind tick nothing; one without an end whose tasks all wait

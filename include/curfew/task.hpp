@@ -11,7 +11,6 @@
 #include "core/call_site.hpp"
 #include "core/fiber.hpp"
 #include "core/frame_memory.hpp"
-#include "core/of_this_thread.hpp"
 #include "core/trampoline.hpp"
 #include "platform/std_memory.hpp"
 
@@ -85,12 +84,41 @@ struct promise_base : recycled {
 
     bool failed() const noexcept { return exception != nullptr; }
 
+    [[noreturn]] CURFEW_COLD void no_value() const noexcept {
+        constexpr const char* mistake =
+            "a task has ended without the value that it is to return: co_return is missing after "
+            "its last co_await";
+#if CURFEW_SOURCE_LOCATIONS
+        fatal_at(where, mistake);
+#else
+        fatal(mistake);
+#endif
+    }
+
     void rethrow() {
 #if CURFEW_EXCEPTIONS
         if (exception) std::rethrow_exception(exception);
 #endif
     }
 };
+
+/// The fiber of coroutines that belong to no loop. It is suspended in nothing, and nobody cancels
+/// it.
+inline constinit fiber no_fiber{};
+
+/// Ends the program because of a mistake in what runs; says where the task's last `co_await` is, if
+/// it is one.
+[[noreturn]] CURFEW_COLD inline void fatal_in([[maybe_unused]] const fiber& self,
+                                              const char* mistake) noexcept {
+#if CURFEW_SOURCE_LOCATIONS
+    if (self.innermost) fatal_at(self.innermost->where, mistake);
+#endif
+    fatal(mistake);
+}
+[[noreturn]] CURFEW_COLD inline void fatal_here(const char* mistake) noexcept {
+    const fiber* const self = this_thread().current;
+    fatal_in(self ? *self : no_fiber, mistake);
+}
 
 /// What runs tasks takes their frames.
 struct task_access {
@@ -108,19 +136,18 @@ struct task_access {
     }
 };
 
-/// The fiber of coroutines that are not the library's tasks; nobody cancels it.
-inline fiber& outside_fiber() noexcept {
-    if (fiber* const outside = this_thread().outside) return *outside;
-    return of_this_thread<fiber>();
-}
+/// The fiber of coroutines that are not the library's tasks: that of `waits_in`, the loop of what
+/// they wait for, or else the one of the loop that runs.
+fiber& outside_fiber(loop* waits_in) noexcept;
 
 /// The fiber that a coroutine belongs to.
 template <class Promise>
-fiber& fiber_of(std::coroutine_handle<Promise> coroutine) noexcept {
+fiber& fiber_of(std::coroutine_handle<Promise> coroutine,
+                [[maybe_unused]] loop* waits_in = nullptr) noexcept {
     if constexpr (std::is_base_of_v<promise_base, Promise>)
         return *coroutine.promise().owner;
     else
-        return outside_fiber();
+        return outside_fiber(waits_in);
 }
 
 /// The fiber of a task that a coroutine of another library awaits, its host. Of that one nothing is
@@ -129,7 +156,8 @@ struct guest : fiber {
     guest() = default;
     ~guest();
 
-    /// In the loop that runs it begins when it is its turn, outside of any at once.
+    /// In the loop that runs it begins when it is its turn. Outside of any it begins at once, and
+    /// belongs to the loop of the first socket that it uses: nothing else can be waited for before.
     void begin(std::coroutine_handle<> frame, promise_base& promise, std::coroutine_handle<> host);
 
     std::coroutine_handle<> host;
@@ -140,13 +168,13 @@ template <class T>
 struct promise final : promise_base {
     // A union, so that T need not be default-constructible.
     union {
-        T stored;
+        std::remove_const_t<T> stored;
     };
     bool has_value = false;
 
     promise() noexcept {}
     ~promise() {
-        if (has_value) stored.~T();
+        if (has_value) std::destroy_at(std::addressof(stored));
     }
 
     task<T> get_return_object() noexcept;
@@ -158,10 +186,16 @@ struct promise final : promise_base {
         has_value = true;
     }
 
+    /// What it has returned.
+    std::remove_const_t<T>& value() noexcept {
+        if (!has_value) [[unlikely]]
+            no_value();
+        return stored;
+    }
+
     T take() {
         rethrow();
-        CURFEW_ASSERT(has_value);
-        return std::move(stored);
+        return std::move(value());
     }
 };
 
@@ -173,6 +207,8 @@ struct promise<T&> final : promise_base {
     void return_value(T& value) noexcept { stored = std::addressof(value); }
     T& take() {
         rethrow();
+        if (!stored) [[unlikely]]
+            no_value();
         return *stored;
     }
 };
@@ -217,6 +253,7 @@ public:
     /// In a task.
     class awaiter {
     public:
+        using enable_limits = void;
         explicit awaiter(std::coroutine_handle<promise_type> frame) noexcept : frame_(frame) {}
         bool await_ready() const noexcept { return false; }
         template <std::derived_from<detail::promise_base> Promise>
@@ -241,6 +278,7 @@ public:
     public:
         using awaiter::await_ready;
         using awaiter::awaiter;
+        using typename awaiter::enable_limits;
         template <class Promise>
         void await_suspend(std::coroutine_handle<Promise> parent) {
             if constexpr (std::is_base_of_v<detail::promise_base, Promise>)
@@ -268,9 +306,10 @@ private:
     explicit task(std::coroutine_handle<promise_type> frame) noexcept : frame_(frame) {}
 
     void check_startable() const noexcept {
-        if (!frame_) detail::fatal("an empty task is awaited: it was moved from or never made");
+        if (!frame_)
+            detail::fatal_here("an empty task is awaited: it was moved from or never made");
         if (frame_.promise().owner || frame_.promise().continuation)
-            detail::fatal("a task is awaited twice");
+            detail::fatal_here("a task is awaited twice");
     }
 
     std::coroutine_handle<promise_type> frame_;

@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "core/call_site.hpp"
 #include "io_context.hpp"
 #include "join_handle.hpp"
 #include "loop.hpp"
@@ -48,15 +49,19 @@ enum class on_error : std::uint8_t {
 /// `join` is to be awaited before the group goes out of scope. When children are left then, the
 /// program is ended with a message, except where an exception is on its way out of the owner, or
 /// the owner is itself destroyed with its context: there the children are destroyed where they
-/// stand, without being resumed.
+/// stand, without being resumed. An exception that left a child, and that no join has thrown, comes
+/// out of `io_context::run` when the group goes out of scope, if it is not on the way of another
+/// one.
 class task_group : detail::nursery {
 public:
     /// In the context that runs the caller.
-    explicit task_group(on_error policy = on_error::cancel_rest)
-        : task_group(this_context(), policy) {}
+    explicit task_group(on_error policy = on_error::cancel_rest,
+                        detail::call_site at = CURFEW_CALL_SITE)
+        : task_group(this_context(), policy, at) {}
 
-    explicit task_group(io_context& context, on_error policy = on_error::cancel_rest) noexcept
-        : loop_(detail::loop_of(context)), policy_(policy) {
+    explicit task_group(io_context& context, on_error policy = on_error::cancel_rest,
+                        detail::call_site at = CURFEW_CALL_SITE) noexcept
+        : loop_(detail::loop_of(context)), made_at_(at), policy_(policy) {
         loop_.check_thread();
         holds_tasks = true;
         gone = &note_gone;
@@ -68,9 +73,13 @@ public:
     task_group& operator=(const task_group&) = delete;
 
     ~task_group() {
+        // Detached, it has outlived its context.
+        const bool left = scope && !loop_.destroying() && std::uncaught_exceptions() == exceptions_;
+        if (left && failed_by_) loop_.report(failed_by_);
         if (empty()) return;
-        if (std::uncaught_exceptions() == exceptions_ && !loop_.destroying())
-            detail::fatal("a task_group goes out of scope with children: co_await join() first");
+        if (left)
+            detail::fatal_at(made_at_,
+                             "a task_group goes out of scope with children: co_await join() first");
         loop_.kill(*this);
     }
 
@@ -122,6 +131,7 @@ public:
 
         template <class Promise>
         void await_suspend(std::coroutine_handle<Promise> coroutine) noexcept {
+            group_.loop_.check_thread();
             if (group_.joiner_) detail::fatal("a task_group is joined twice at the same time");
             static constexpr detail::suspension_type joining{
                 [](suspension& self, bool abort) noexcept {
@@ -136,7 +146,7 @@ public:
                 true,
             };
             waiter = coroutine;
-            owner = &detail::fiber_of(coroutine);
+            owner = &detail::fiber_of(coroutine, &group_.loop_);
             type = &joining;
             since = group_.loop_.recent();
             owner->waiting = this;
@@ -180,6 +190,7 @@ private:
     /// Runs at the child's final suspension.
     template <class T>
     static void note_end(fiber& self) noexcept {
+        self.loop->check_thread();
         auto& child = static_cast<detail::spawned_fiber&>(self);
         auto& group = static_cast<task_group&>(*child.home);
         auto& promise = static_cast<detail::promise<T>&>(*child.promise);
@@ -188,7 +199,7 @@ private:
             if (!group.failed()) group.failed_by_ = promise.exception;
             group.fail();
         } else if constexpr (detail::is_result<T> || std::is_same_v<T, std::error_code>) {
-            const std::error_code error = error_of(promise.stored);
+            const std::error_code error = error_of(promise.value());
             const bool asked_for = child.root.cancelled && error == errc::canceled;
             if (error && !asked_for && group.policy_ == on_error::cancel_rest) {
                 if (!group.failed()) group.error_ = error;
@@ -235,6 +246,7 @@ private:
     }
 
     detail::loop& loop_;
+    const detail::call_site made_at_;
     const on_error policy_;
     bool cancelled_ = false;
     bool interrupted_ = false;  // the one who joins is cancelled, so its children are

@@ -189,10 +189,10 @@ class acceptor : public detail::socket_base {
         }
         static result<tcp::socket> yield(operation& op, std::error_code error) {
             if (error) return error;
-            // The acceptor may be gone by now; the fiber is not.
-            detail::loop* const own = op.owner->loop ? op.owner->loop : op.socket->loop;
-            tcp::socket made(*own, std::exchange(op.accepted, platform::invalid_socket),
-                             op.more_behind);
+            // The acceptor may be gone by now; the fiber's loop is not. Should there be no memory
+            // for the socket, the descriptor is still the operation's, which closes it.
+            tcp::socket made(*op.owner->loop, op.accepted, op.more_behind);
+            op.accepted = platform::invalid_socket;
             // (Not every reactor is told by the system who it was.)
             if (op.peer && op.peer->family == platform::family::unspecified)
                 *op.peer = platform::last_remote_address(made.native_handle());

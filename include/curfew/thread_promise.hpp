@@ -96,9 +96,12 @@ class [[nodiscard]] thread_future {
 public:
     explicit thread_future(std::shared_ptr<shared> state) noexcept : state_(std::move(state)) {}
 
-    class awaiter : detail::suspension, detail::posted_function {
+    class awaiter : detail::suspension, detail::posted_function, detail::loop_dependent {
     public:
-        explicit awaiter(shared& state) noexcept : state_(state) {
+        explicit awaiter(shared& state) noexcept
+            : loop_dependent(
+                  [](loop_dependent& self) noexcept { static_cast<awaiter&>(self).detach(); }),
+              state_(state) {
             this->run = [](detail::posted_function& self, bool wanted) {
                 auto& arrived = static_cast<awaiter&>(self);
                 arrived.state_.wait_for_poster();
@@ -108,11 +111,7 @@ public:
         }
         awaiter(const awaiter&) = delete;
         awaiter& operator=(const awaiter&) = delete;
-        ~awaiter() {
-            if (!awaited_ || state_.cancel()) return;
-            state_.wait_for_poster();
-            loop_->withdraw(*this);
-        }
+        ~awaiter() { detach(); }
 
         bool await_ready() const noexcept { return false; }
 
@@ -138,6 +137,7 @@ public:
             self.since = loop_->recent();
             canceled_ = self.owner->cancelled();
             awaited_ = !canceled_ && state_.await(*loop_, *this);
+            if (awaited_) loop_->add(*this);
             if (!awaited_) {
                 if (!detail::share_is_used_up()) return false;
                 loop_->defer(self);  // others get their turn first
@@ -154,6 +154,15 @@ public:
 
     private:
         detail::suspension& as_suspension() noexcept { return *this; }
+
+        /// From here on nobody posts; what has been posted is taken back.
+        void detach() noexcept {
+            if (!awaited_) return;
+            awaited_ = false;
+            if (state_.cancel()) return;
+            state_.wait_for_poster();
+            loop_->withdraw(*this);
+        }
 
         shared& state_;
         detail::loop* loop_ = nullptr;

@@ -99,7 +99,9 @@ public:
 
     /// The timer is disarmed with this awaiter, at the end of the expression that awaits it; until
     /// then it finds the operation complete.
-    auto await_resume() noexcept { return inner_.await_resume(); }
+    auto await_resume() noexcept(noexcept(std::declval<Inner&>().await_resume())) {
+        return inner_.await_resume();
+    }
 
 private:
     void expire(bool abort) noexcept { end_early(op(), outcome::timed_out, abort); }
@@ -126,6 +128,7 @@ public:
                       "curfew: limits on tasks, shielded and cancel_on are awaited in a "
                       "curfew::task; other coroutine types have nothing that could be cancelled");
         self = &fiber_of(coroutine);
+        loop_for(*self).check_thread();
         self->enter(scope);
     }
 
@@ -166,6 +169,7 @@ class limited_scope : limit_timer<limited_scope<Awaitable, Kind>, Kind> {
     using yielded = result_of_t<awaited>;
 
 public:
+    using enable_limits = void;
     limited_scope(Awaitable&& awaitable, limit_terms<Kind> terms)
         : timer(terms), scoped_(static_cast<Awaitable&&>(awaitable)) {
         scoped_.scope.limit = this;
@@ -228,6 +232,7 @@ private:
 template <class Awaitable>
 class shield {
 public:
+    using enable_limits = void;
     explicit shield(Awaitable&& awaitable) : scoped_(static_cast<Awaitable&&>(awaitable)) {
         scoped_.scope.shield = true;
     }
@@ -290,6 +295,17 @@ inline constexpr bool checked_awaitable = [] {
     return true;
 }();
 
+/// What may be cut short, too.
+template <class T>
+inline constexpr bool checked_cancellable = [] {
+    if constexpr (checked_awaitable<T> && awaitable<T>)
+        static_assert(is_cancellable<T>,
+                      "curfew::with_timeout, with_deadline and cancel_on could not cut this short: "
+                      "it is, or contains, an awaitable of another library; see "
+                      "curfew::enable_limits for one that ends by itself");
+    return true;
+}();
+
 }  // namespace detail
 
 /// Limits `awaitable` to `time` from now. Yields its own `result<T>`; a `T` that is no result
@@ -306,6 +322,9 @@ inline constexpr bool checked_awaitable = [] {
 /// ends with `errc::canceled`; `close` aborts the sockets whose operations are pending in it then.
 /// Limits nest: the one that expires first says `timed_out`, those inside it see `canceled`.
 ///
+/// An awaitable of another library cannot be cancelled, and is refused (see `enable_limits`).
+/// Within a task it is waited for, whatever limit is around the task.
+///
 /// ```cpp
 /// auto [ec, n] = co_await with_timeout(socket.read_some(buffer), 30s);
 /// auto [ec] = co_await with_timeout(handshake(socket), 5s, on_timeout::close);
@@ -313,7 +332,7 @@ inline constexpr bool checked_awaitable = [] {
 template <class Awaitable, class Rep, class Period>
 auto with_timeout(Awaitable&& awaitable, std::chrono::duration<Rep, Period> time,
                   on_timeout policy = on_timeout::cancel) {
-    static_assert(detail::checked_awaitable<Awaitable>);
+    static_assert(detail::checked_cancellable<Awaitable>);
     return detail::limited<Awaitable, detail::limit_kind::duration>(
         static_cast<Awaitable&&>(awaitable), {{}, detail::to_ticks(time), policy});
 }
@@ -322,7 +341,7 @@ auto with_timeout(Awaitable&& awaitable, std::chrono::duration<Rep, Period> time
 template <class Awaitable, class Duration>
 auto with_deadline(Awaitable&& awaitable, std::chrono::time_point<clock, Duration> deadline,
                    on_timeout policy = on_timeout::cancel) {
-    static_assert(detail::checked_awaitable<Awaitable>);
+    static_assert(detail::checked_cancellable<Awaitable>);
     return detail::limited<Awaitable, detail::limit_kind::deadline>(
         static_cast<Awaitable&&>(awaitable), {{}, detail::to_ticks(deadline), policy});
 }

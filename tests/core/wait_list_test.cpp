@@ -8,11 +8,14 @@
 #include <deque>
 #include <memory>
 #include <random>
+#include <string>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include <curfew/curfew.hpp>
+
+#include "support/fatal.hpp"
 
 using namespace curfew;
 using namespace std::chrono_literals;
@@ -267,3 +270,55 @@ TEST_CASE("a list behaves like a queue in random sequences of waits, ends and ca
     ctx.run();
     CHECK((log == expected));
 }
+
+TEST_CASE("a list is used in one loop after the other, as these end") {
+    wait_list list;
+    ids log;
+    for (int i = 0; i < 3; ++i) {
+        io_context ctx;
+        ctx.spawn(wait(list, log, 1));
+        ctx.poll();
+        ctx.post([&] { list.complete_first(); });
+        ctx.run();
+    }
+    CHECK((log == ids{1, 1, 1}));
+}
+
+#if TEST_CAN_DIE && !defined(NDEBUG)
+TEST_CASE("an event, a channel or a semaphore that is used in two loops is fatal and says so") {
+    struct all {
+        event happens;
+        channel<int> numbers{1};
+        semaphore permits{0};
+    };
+    using use = task<> (*)(all&);
+    const use waits[]{[](all& in) -> task<> { (void)co_await in.happens.wait(); },
+                      [](all& in) -> task<> { (void)co_await in.numbers.receive(); },
+                      [](all& in) -> task<> { (void)co_await in.permits.acquire(); }};
+    const use wakes[]{[](all& in) -> task<> {
+                          in.happens.set();
+                          co_return;
+                      },
+                      [](all& in) -> task<> { (void)co_await in.numbers.send(1); },
+                      [](all& in) -> task<> {
+                          in.permits.release();
+                          co_return;
+                      }};
+    for (int i = 0; i < 3; ++i)
+        for (const use second : {waits[i], wakes[i]}) {
+            const auto end = test::death_of([&] {
+                all in;
+                io_context a;
+                io_context b;
+                a.spawn(waits[i](in));
+                a.poll();
+                b.spawn(second(in));
+                b.poll();
+            });
+            CHECK(end.signal == SIGABRT);
+            CHECK(end.said.find("an event, a channel or a semaphore is used in") !=
+                  std::string::npos);
+            CHECK(end.said.find("post()") != std::string::npos);
+        }
+}
+#endif

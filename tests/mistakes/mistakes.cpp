@@ -5,6 +5,23 @@
 using namespace curfew;
 using namespace std::chrono_literals;
 
+namespace theirs {
+
+/// Knows nothing of curfew.
+struct callback {
+    bool await_ready() const noexcept { return true; }
+    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    int await_resume() const noexcept { return 1; }
+};
+
+/// The same, but always soon at its end.
+struct lookup : callback {};
+
+}  // namespace theirs
+
+template <>
+inline constexpr bool curfew::enable_limits<theirs::lookup> = true;
+
 task<> subject(io_context& ctx, tcp::socket& socket, udp::socket& datagrams, char* pointer) {
     std::array<char, 64> buffer;
     char plain[64];
@@ -17,6 +34,10 @@ task<> subject(io_context& ctx, tcp::socket& socket, udp::socket& datagrams, cha
     (void)co_await socket.read_some(plain);
     (void)co_await socket.write_some("text");
     (void)co_await datagrams.send_to(plain, peer);
+    (void)co_await when_all(theirs::callback{}, sleep_for(1ms));
+    (void)co_await with_timeout(theirs::lookup{}, 1s);
+    (void)co_await when_any(theirs::lookup{}, with_timeout(when_all(theirs::lookup{}), 1s));
+    (void)co_await cancel_on(shielded(theirs::callback{}), std::stop_token());
 
 #if MISTAKE == 1  // takes a duration, with its unit
     co_await sleep_for(500);
@@ -59,6 +80,20 @@ task<> subject(io_context& ctx, tcp::socket& socket, udp::socket& datagrams, cha
     (void)co_await datagrams.receive(static_cast<void*>(pointer), 64);
 #elif MISTAKE == 30  // block_on takes a task, a function that makes one
     ctx.block_on(7);
+#elif MISTAKE == 50  // could not cut this short
+    (void)co_await with_timeout(theirs::callback{}, 1s);
+#elif MISTAKE == 51  // could not cut this short
+    (void)co_await with_deadline(theirs::callback{}, curfew::clock::now());
+#elif MISTAKE == 52  // could not cut this short
+    (void)co_await cancel_on(theirs::callback{}, std::stop_token());
+#elif MISTAKE == 53  // could not cut this branch short
+    (void)co_await when_any(theirs::callback{}, sleep_for(1s));
+#elif MISTAKE == 54  // could not cut this short
+    (void)co_await with_timeout(when_all(sleep_for(1s), theirs::callback{}), 1s);
+#elif MISTAKE == 55  // could not cut this branch short
+    (void)co_await when_any(std::vector<theirs::callback>(2));
+#elif MISTAKE == 56  // could not cut this short
+    (void)co_await game.with_timeout(theirs::callback{}, 1s);
 #endif
     static_cast<void>(ctx);
 }

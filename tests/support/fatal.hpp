@@ -55,6 +55,16 @@ death death_of(Function function) {
     return end;
 }
 
+/// Whether it ended with this message, and the number of that line of the test.
+inline bool said_at(const death& end, const std::string& what, int line) {
+    if (end.signal != SIGABRT || end.said.find(what) == end.said.npos) return false;
+#if CURFEW_SOURCE_LOCATIONS
+    return end.said.find(':' + std::to_string(line) + ')') != end.said.npos;
+#else
+    return line > 0;
+#endif
+}
+
 }  // namespace test
 
 #else

@@ -57,6 +57,7 @@ using awaited_t = decltype(std::declval<awaiter_of_t<T>&>().await_resume());
 /// An awaiter that stands elsewhere.
 template <class Awaiter>
 struct referred_awaiter {
+    using referred = Awaiter;
     Awaiter& it;
     decltype(auto) await_ready() { return it.await_ready(); }
     template <class Promise>

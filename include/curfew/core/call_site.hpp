@@ -2,6 +2,7 @@
 #pragma once
 
 #include <bit>
+#include <cstdio>
 #include <source_location>
 
 #include "../config.hpp"
@@ -29,6 +30,16 @@ using call_site = std::source_location;
 
 inline std::source_location location_of(call_site site) noexcept {
     return std::bit_cast<std::source_location>(site);
+}
+
+/// Ends the program because of a mistake that was made at `site`, if that is known.
+[[noreturn]] CURFEW_COLD inline void fatal_at(call_site site, const char* mistake) noexcept {
+    const std::source_location where = location_of(site);
+    if (where.line() == 0) fatal(mistake);
+    char text[1024];
+    std::snprintf(text, sizeof text, "%s (%s:%u)", mistake, where.file_name(),
+                  static_cast<unsigned>(where.line()));
+    fatal(text);
 }
 
 }  // namespace curfew::detail

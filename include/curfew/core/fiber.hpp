@@ -87,7 +87,9 @@ struct fiber {
     detail::cancel_scope root;
     // What every operation touches stands together.
     detail::suspension* waiting = nullptr;  // null while it runs, and before it has begun
-    bool in_cancelled = false;              // what `scope` says
+    /// What `scope` says. True, too, in a fiber that has no loop yet, so that its first operation
+    /// takes the longer way, where it gets one: see loop::adopt.
+    bool in_cancelled = false;
     bool doomed = false;                    // about to be destroyed where it stands
 
     fiber() = default;
@@ -96,8 +98,8 @@ struct fiber {
     ~fiber() { leave_home(); }
 
     bool cancelled() const noexcept {
-        CURFEW_ASSERT(in_cancelled == scope->cancelled);
-        return in_cancelled;
+        CURFEW_ASSERT(in_cancelled == scope->cancelled || !loop);
+        return in_cancelled && scope->cancelled;
     }
 
     /// Calls `look` on the scopes it is in, from the innermost to its root.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <coroutine>
+#include <utility>
 
 #include "../error.hpp"
 #include "../loop.hpp"
@@ -59,26 +60,60 @@ private:
 };
 
 /// First come, first served. Those who still wait when the list is destroyed are told `closed`.
-class wait_list {
+///
+/// It belongs to the loop of those who wait in it. When that ends, its tasks do, and who is left
+/// waits for ever: coroutines of other libraries, which belong to somebody else.
+class wait_list : loop_dependent {
 public:
-    wait_list() = default;
-    wait_list(const wait_list&) = delete;
-    wait_list& operator=(const wait_list&) = delete;
-    ~wait_list() { complete_all(outcome::closed); }
+    wait_list() noexcept
+        : loop_dependent(
+              [](loop_dependent& self) noexcept { static_cast<wait_list&>(self).forget_home(); }) {}
+    ~wait_list() {
+        while (head_) head_->complete(outcome::closed);
+    }
 
-    bool empty() const noexcept { return !head_; }
-    list_waiter* first() const noexcept { return head_; }
+    bool empty() const noexcept {
+        check_loop();
+        return !head_;
+    }
+    list_waiter* first() const noexcept {
+        check_loop();
+        return head_;
+    }
 
     /// Ends the wait of the first, if there is one.
     void complete_first(outcome how = outcome::success) noexcept {
+        check_loop();
         if (head_) head_->complete(how);
     }
     void complete_all(outcome how = outcome::success) noexcept {
+        check_loop();
         while (head_) head_->complete(how);
     }
 
 private:
     friend list_waiter;
+
+    /// Somebody waits, or would have to, in `own`.
+    void use_in(loop& own) noexcept {
+        if (home_ == &own) [[likely]]
+            return;
+        CURFEW_ASSERT(!home_ && "an event, a channel or a semaphore is used in two io_contexts: "
+                                "each belongs to one, and another one uses post()");
+        if (home_) return;
+        home_ = &own;
+        own.add(*this);
+    }
+
+    void check_loop() const noexcept {
+        CURFEW_ASSERT((!home_ || home_->may_be_used_here()) &&
+                      "an event, a channel or a semaphore is used in another io_context, or "
+                      "thread, than that of the tasks that wait for it: use post()");
+    }
+
+    inline void forget_home() noexcept;
+
+    loop* home_ = nullptr;
 
     void push(list_waiter& waiter) noexcept {
         waiter.after_ = nullptr;
@@ -99,12 +134,22 @@ inline void list_waiter::unlink() noexcept {
     link_ = nullptr;
 }
 
+inline void wait_list::forget_home() noexcept {
+    const loop* const gone = std::exchange(home_, nullptr);
+    for (list_waiter* each = head_; each;) {
+        list_waiter* const next = each->after_;
+        if (each->owner->loop == gone) each->unlink();
+        each = next;
+    }
+}
+
 template <class Promise, class Ready>
 bool list_waiter::wait_in(wait_list& list, std::coroutine_handle<Promise> coroutine, Ready ready,
                           const suspension_type& kind) noexcept {
     owner = &fiber_of(coroutine);
     loop& own = loop_for(*owner);
     own.check_thread();
+    list.use_in(own);
     waiter = coroutine;
     type = &kind;
     const bool done = owner->cancelled() || ready();
