@@ -724,7 +724,7 @@ private:
         socket_state& socket = *op.socket;
         finish(index, done, outcome::success);
         // Others may have arrived with it: they are taken at once, without a turn for each.
-        if (socket.is_open()) socket.set_worth_trying(readiness::readable);
+        socket.set_worth_trying(readiness::readable);
     }
 
     void polled(std::uint32_t index, int events, completions& done) noexcept {
