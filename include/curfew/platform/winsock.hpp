@@ -148,6 +148,9 @@ public:
     }
 };
 
+CURFEW_STATE const std::error_category& winsock_errors() noexcept;
+
+#if CURFEW_STATE_IS_HERE
 /// Never destroyed, so that static destructors may still look at errors.
 union immortal_winsock_category {
     winsock_category category;
@@ -157,13 +160,18 @@ union immortal_winsock_category {
 
 inline constinit const immortal_winsock_category the_winsock_category;
 
+CURFEW_STATE const std::error_category& winsock_errors() noexcept {
+    return the_winsock_category.category;
+}
+#endif
+
 }  // namespace detail
 
 inline std::error_code error_code(int error) noexcept {
 #if defined(_MSVC_STL_VERSION)  // its category knows Winsock's numbers
     return {error, std::system_category()};
 #else
-    return {error, detail::the_winsock_category.category};
+    return {error, detail::winsock_errors()};
 #endif
 }
 

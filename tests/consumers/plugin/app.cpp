@@ -71,6 +71,8 @@ void check_errors(const plugin_functions& it) {
             check((made == other) == (code == other), "and no others");
     }
     check(it.error_of(errc::timed_out) == std::errc::timed_out, "and the standard's conditions");
+    check(it.system_error_of(platform::broken_pipe) == std::errc::broken_pipe,
+          "the system's errors equal the standard's conditions");
     check(!it.is(std::error_code(1, std::generic_category()), errc::timed_out),
           "the standard's errors are others");
 }
@@ -86,6 +88,7 @@ void check_errors(const plugin_functions& it) {
 /// What needs one state for both.
 int as_one(const plugin_functions& it) {
     check(it.error_of(errc::eof) == std::error_code(errc::eof), "codes are equal as such");
+    check(it.system_error_of(7) == platform::error_code(7), "the system's, too");
     io_context ctx;
     for (const char* what : {"group", "context"}) {
         check(ctx.block_on(it.work(ctx, what)) == 7, what);

@@ -13,6 +13,8 @@ namespace {
 
 std::error_code error_of(errc code) { return make_error_code(code); }
 
+std::error_code system_error_of(int number) { return platform::error_code(number); }
+
 bool is(const std::error_code& error, errc code) { return error == code; }
 
 task<> nap() { co_await sleep_for(1ms); }
@@ -84,8 +86,8 @@ task<int> frame_from(int& counted) {
     co_return 7;
 }
 
-constexpr plugin_functions all{error_of,   is,   work,        spawn,
-                               moved_from, fail, end_quietly, frame_from};
+constexpr plugin_functions all{error_of, system_error_of, is,        work, spawn, moved_from,
+                               fail,     end_quietly,     frame_from};
 
 }  // namespace
 

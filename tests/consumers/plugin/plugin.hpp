@@ -13,6 +13,7 @@
 
 struct plugin_functions {
     std::error_code (*error_of)(curfew::errc);
+    std::error_code (*system_error_of)(int number);
     bool (*is)(const std::error_code&, curfew::errc);
     curfew::task<int> (*work)(curfew::io_context&, const char* what);  // 7: all was as it should be
     void (*spawn)(curfew::io_context&, int& out);
