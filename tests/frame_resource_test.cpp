@@ -544,3 +544,60 @@ TEST_CASE("at a thread's end its lists return all to the system, and frames stil
     CHECK(resource.handed_out == 2);
     CHECK(resource.all_back());
 }
+
+#if CURFEW_RECYCLE_FRAMES
+namespace {
+
+task<> sleep_with_buffer(event& until) {
+    std::array<std::byte, 2000> buffer{};
+    co_await until.wait();
+    static_cast<void>(buffer);
+}
+
+void have_a_peak(io_context& ctx) {
+    event over;
+    for (int i = 0; i < 3'000; ++i) ctx.spawn(sleep_with_buffer(over));
+    ctx.poll();
+    over.set();
+    while (ctx.poll() > 0) {}
+}
+
+}  // namespace
+
+TEST_CASE("after a peak a context that runs gives back what is idle") {
+    std::thread([] {
+        io_context ctx;
+        have_a_peak(ctx);
+        const auto peak = this_thread_frame_counters();
+        CHECK(peak.bytes_live < 100'000);
+        CHECK(peak.bytes_held > 2'000'000);  // of one size some thousand blocks are kept
+        CHECK_FALSE(ctx.next_deadline());
+        ctx.spawn([]() -> task<> { (void)co_await sleep_for(1h); }());
+        while (this_thread_frame_counters().bytes_held > peak.bytes_held / 2) ctx.run_for(100ms);
+        CHECK(this_thread_frame_counters().to_system > peak.to_system);
+    }).join();
+}
+
+REACTOR_TEST("trim gives back all that waits at once") {
+    std::thread([kind] {
+        io_context ctx(kind);
+        have_a_peak(ctx);
+        const auto before = this_thread_frame_counters();
+        CHECK(before.bytes_held > 2'000'000);
+        ctx.trim();
+        const auto after = this_thread_frame_counters();
+        CHECK(after.bytes_held == after.bytes_live);
+        CHECK(after.bytes_live == before.bytes_live);
+        have_a_peak(ctx);  // nothing is amiss
+    }).join();
+    frame_pool pool;
+    {
+        io_context ctx(kind);
+        ctx.frames(&pool);
+        const frame_resource_scope use(&pool);
+        have_a_peak(ctx);
+        pool.trim();
+        CHECK(pool.counters().bytes_held == pool.counters().bytes_live);
+    }
+}
+#endif

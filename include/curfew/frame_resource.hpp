@@ -39,6 +39,10 @@ public:
 
     frame_counters counters() const noexcept { return lists_.counters(); }
 
+    /// Returns all blocks that wait for their next use to the system. (Without it they wait until
+    /// the pool ends; no more than 1,024 of each size do.)
+    void trim() noexcept { lists_.trim(); }
+
 private:
     detail::free_lists lists_;
 };

@@ -239,6 +239,18 @@ public:
     /// `run` or `poll`.
     void frames(frame_resource* from) noexcept { loop_.frames(from); }
 
+    /// Gives back to the system at once what waits in the thread's free lists for its next use, the
+    /// memory of frames, tasks and sockets that are gone, and asks the C library to do the same with
+    /// what it keeps (which takes it some 0.1 ms for each MB). From the loop's thread.
+    ///
+    /// The lists need no such call: while a context runs, half of what has been idle for a while
+    /// goes back twice a second, until little is left. In steady state nothing does.
+    void trim() noexcept {
+        loop_.check_thread();
+        detail::this_thread_frames().lists.trim();
+        detail::trim_heap();
+    }
+
     /// The reactor's name: "epoll", "poll", ...
     std::string_view name() const noexcept { return loop_.system().name(); }
 

@@ -148,7 +148,12 @@ public:
 
     ticks next_deadline() noexcept {
         date_fresh();
-        return deadlines_.earliest();
+        deadlines_.settle();
+        if (!decay_.armed()) return deadlines_.earliest();
+        decay_.disarm();  // which is none of the program's
+        const ticks earliest = deadlines_.earliest();
+        deadlines_.arm_at(decay_);
+        return earliest;
     }
 
     /// Calls `look` on every limit that is armed, its deadline a point in time.
@@ -529,6 +534,8 @@ private:
     static constexpr ticks longest_look = 1'000'000;  // ns, of many
     static constexpr int fair_share = 64;  // completions at once, between two suspensions
     static constexpr int deepest_check = 100;
+    static constexpr std::ptrdiff_t little_memory = 256 * 1024;
+    static constexpr ticks decay_time = 500'000'000;  // ns
 
     // Bits of `unusual_`:
     static constexpr unsigned has_chores = 1;    // see do_chores; with these it does not wait
@@ -852,7 +859,25 @@ private:
         return joiner.owner->loop ? *joiner.owner->loop : *this;
     }
 
+    /// What waits in the thread's free lists is idle memory when nothing needs it any more, as
+    /// after a peak. While there is much of it, half of that is given back each time.
+    struct decay_timer : timer_node {
+        loop& of;
+        explicit decay_timer(loop& self) noexcept : timer_node(&on_expiry), of(self) {}
+        static void on_expiry(timer_node& node, limit_report* asked) noexcept {
+            if (asked) return;
+            if (this_thread_frames().lists.decay() > std::size_t{little_memory})
+                static_cast<decay_timer&>(node).begin();
+        }
+        void begin() noexcept {
+            deadline = decay_time;
+            of.arm_after(*this);
+        }
+    };
+
     void after_end(spawned_fiber& record) noexcept {
+        if (!decay_.armed() && this_thread_frames().lists.bytes_held() > little_memory) [[unlikely]]
+            decay_.begin();
         record.has_ended = true;
         record.ended = nullptr;
         count_end();
@@ -1079,6 +1104,7 @@ private:
 
     ready_queue deferred_;
     timer_list ticking_;  // who waits for a tick
+    decay_timer decay_{*this};
     ready_queue failures_;
     std::size_t live_ = 0;  // tasks that have not ended
     loop_dependent* dependents_ = nullptr;

@@ -258,3 +258,44 @@ TEST_CASE("address sanitizer knows where a block ends for its user") {
     give_back(block, 100);
 }
 #endif
+
+#if CURFEW_RECYCLE_FRAMES
+TEST_CASE("of blocks that nobody needs half go back each time, and none of those in use") {
+    constexpr std::size_t size = 1'000;
+    static curfew::detail::free_lists lists;  // large, and constant-initialized as in a thread
+    lists.open();
+    const auto use = [&](std::size_t count) {
+        std::vector<void*> blocks;
+        for (std::size_t i = 0; i < count; ++i) blocks.push_back(lists.allocate(size));
+        for (void* each : blocks)
+            if (!lists.keep(each, size)) lists.release(each, size);
+    };
+    use(1'000);
+    const std::ptrdiff_t peak = lists.bytes_held();
+    lists.decay();  // all were in use since the beginning
+    CHECK(lists.bytes_held() == peak);
+    for (int i = 0; i < 10; ++i) {
+        use(1'000);
+        CHECK(lists.decay() > 0);
+        CHECK(lists.bytes_held() == peak);
+    }
+    const std::size_t taken = lists.counters().from_system;
+    for (int i = 0; i < 20; ++i) {
+        use(300);
+        const std::ptrdiff_t before = lists.bytes_held();
+        lists.decay();
+        CHECK(lists.bytes_held() <= before);
+        if (i == 1) CHECK(lists.bytes_held() < peak * 3 / 4);
+    }
+    CHECK(lists.bytes_held() >= peak * 3 / 10);
+    CHECK(lists.bytes_held() < peak / 2);
+    CHECK(lists.counters().from_system == taken);  // those in use have stayed
+    std::size_t rounds = 0;
+    while (lists.decay() > 0) ++rounds;
+    CHECK(rounds < 20);
+    CHECK(lists.bytes_held() > 0);  // a few stay
+    lists.trim();
+    CHECK(lists.bytes_held() == 0);
+    lists.close();
+}
+#endif

@@ -74,3 +74,21 @@ TEST_CASE("room is made in proportion, or not at all") {
     }
     CHECK(moves < 20);
 }
+
+TEST_CASE("a plain array gives back what is idle after a peak, and keeps its values") {
+    curfew::detail::plain_array<std::size_t> values;
+    for (std::size_t i = 0; i < 100'000; ++i) values.push_back(i);
+    CHECK(values.room() >= 100'000);
+    while (values.size() > 10) values.pop_back();
+    CHECK(values.room() <= 1'024);
+    for (std::size_t i = 0; i < 10; ++i) CHECK(values[i] == i);
+
+    // About one size it neither grows nor shrinks again and again.
+    for (std::size_t i = 10; i < 5'000; ++i) values.push_back(i);
+    const std::size_t room = values.room();
+    for (int round = 0; round < 100; ++round) {
+        for (int i = 0; i < 2'000; ++i) values.pop_back();
+        for (int i = 0; i < 2'000; ++i) values.push_back(1);
+        CHECK(values.room() == room);
+    }
+}

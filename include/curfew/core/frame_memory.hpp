@@ -7,6 +7,10 @@
 #include <cstring>
 #include <new>
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 #include "../config.hpp"
 #include "of_this_thread.hpp"
 
@@ -72,8 +76,8 @@ struct frame_counters {
     std::size_t from_system = 0;    ///< blocks taken from the system's allocator
     std::size_t to_system = 0;      ///< blocks returned to it
     std::ptrdiff_t bytes_live = 0;  ///< handed out and not given back, rounded up to list sizes
-    /// Taken from the system and not returned: live, or waiting for their next use. As little is
-    /// returned before the end, this is also about the most that was ever live.
+    /// Taken from the system and not returned: live, or waiting for their next use. What waits in a
+    /// thread's lists decays while a context runs: see `io_context::trim`.
     std::ptrdiff_t bytes_held = 0;
 };
 
@@ -87,8 +91,7 @@ public:
 
     void close() noexcept {
         kept_ = 0;
-        for (std::size_t which = 0; which < sizes; ++which)
-            while (void* block = bins_[which].take()) release(block, size_of(which));
+        trim();
     }
 
     void* allocate(std::size_t bytes) {
@@ -100,6 +103,31 @@ public:
             }
         return obtain(rounded(bytes));
     }
+
+    /// Returns to the system half of what has not been in use since the last call, but for a few
+    /// blocks of each size. Gives the bytes that wait, but for those few: while there are some, it
+    /// is worth calling again.
+    CURFEW_COLD std::size_t decay() noexcept {
+        std::size_t waiting = 0;
+        for (std::size_t which = 0; which < sizes; ++which) {
+            bin& each = bins_[which];
+            const std::size_t idle = each.least > few ? each.least - few : 0;
+            for (std::size_t left = (idle + 1) / 2; left > 0; --left)
+                release(each.take(), size_of(which));
+            each.least = each.count;
+            if (each.count > few) waiting += (each.count - few) * size_of(which);
+        }
+        return waiting;
+    }
+
+    /// Returns all that waits to the system.
+    CURFEW_COLD void trim() noexcept {
+        for (std::size_t which = 0; which < sizes; ++which)
+            while (void* block = bins_[which].take()) release(block, size_of(which));
+    }
+
+    /// Taken from the system and not returned.
+    std::ptrdiff_t bytes_held() const noexcept { return bytes_held_; }
 
     /// False: not kept; the caller has to `release` the block.
     bool keep(void* block, std::size_t bytes) noexcept {
@@ -144,6 +172,7 @@ private:
     static constexpr std::size_t large_step = 1024;
     static constexpr std::size_t sizes = small_sizes + 30;
     static constexpr std::size_t most_kept = 1024;  // blocks of one size that wait
+    static constexpr std::size_t few = 64;          // of them that do not decay
 
     struct free_block {
         free_block* next;
@@ -152,12 +181,13 @@ private:
     struct bin {
         free_block* head = nullptr;
         std::size_t count = 0;
+        std::size_t least = 0;  // that there were since the last `decay`: those were not needed
 
         void* take() noexcept {
             free_block* block = head;
             if (!block) return nullptr;
             head = block->next;
-            --count;
+            if (--count < least) least = count;
             return block;
         }
 
@@ -203,6 +233,14 @@ private:
     std::size_t to_system_ = 0;
     std::ptrdiff_t bytes_held_ = 0;
 };
+
+/// Asks the C library to return what it keeps, where there is a call for that: blocks that are
+/// still in use hinder it from doing so by itself. Takes some 0.1 ms for each MB.
+inline void trim_heap() noexcept {
+#if defined(__GLIBC__)
+    ::malloc_trim(0);
+#endif
+}
 
 /// What a thread makes frames from.
 struct thread_frames {

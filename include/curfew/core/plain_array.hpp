@@ -26,6 +26,7 @@ public:
     ~plain_array() { std::free(values_); }
 
     std::size_t size() const noexcept { return size_; }
+    std::size_t room() const noexcept { return room_; }
     T* data() noexcept { return values_; }
     T& operator[](std::size_t index) noexcept { return values_[index]; }
     const T& operator[](std::size_t index) const noexcept { return values_[index]; }
@@ -50,19 +51,30 @@ public:
         ::new (static_cast<void*>(values_ + size_++)) T(added);
         return true;
     }
-    void pop_back() noexcept { --size_; }
+    /// When most of the memory is idle, half of it goes back. (Then it takes as many steps again
+    /// until it shrinks or grows the next time.) References to the values end.
+    void pop_back() noexcept {
+        --size_;
+        if (size_ < room_ / 4 && room_ > most_idle) [[unlikely]]
+            resize_room(room_ / 2);
+    }
     void clear() noexcept { size_ = 0; }
     /// Keeps the first `size` values, and no more memory than for them. References to them end.
     CURFEW_COLD void shrink(std::size_t size) noexcept {
         size_ = size;
-        const std::size_t room = size ? size : 1;
+        resize_room(size ? size : 1);
+    }
+
+private:
+    static constexpr std::size_t most_idle = 1024;
+
+    CURFEW_COLD void resize_room(std::size_t room) noexcept {
         if (void* const smaller = std::realloc(static_cast<void*>(values_), room * sizeof(T))) {
             values_ = static_cast<T*>(smaller);
             room_ = room;
         }
     }
 
-private:
     CURFEW_COLD bool grow(std::size_t size) noexcept {
         const std::size_t more = room_ ? 2 * room_ : 8;
         const std::size_t room = size > more ? size : more;
