@@ -631,12 +631,12 @@ private:
 TEST_CASE("a post reaches a loop that goes on in another thread, whatever the one before does") {
     io_context ctx(reactor_kind::io_uring);
     const standstill still;
+    auto alive = ctx.spawn([]() -> task<> { (void)co_await sleep_for(1h); }());
     std::thread before([&] {
         ctx.run_for(1ms);
         still.stand();
     });
     still.wait_until_it_stands();
-    auto alive = ctx.spawn([]() -> task<> { (void)co_await sleep_for(1h); }());
     int posted = 0;
     for (int round = 1; round <= 3; ++round) {
         std::thread posting([&] {
