@@ -20,6 +20,7 @@
 #include <curfew/curfew.hpp>
 
 #include "support/reactors.hpp"
+#include "support/watched_reactor.hpp"
 
 using namespace curfew;
 using namespace std::chrono_literals;
@@ -312,4 +313,59 @@ REACTOR_TEST("a future travels between contexts: after a limit in one it is awai
     CHECK(values == done);
     CHECK(first.run() == 0);
     CHECK(second.run() == 0);
+}
+
+// The other thread may be slow within `post`: by then the loop may have what it has posted, but
+// must neither go on nor end before that thread has done with the loop and the promise.
+
+namespace {
+
+/// Whether a thread is within the loop's `wake`, which takes it long. Outlives the reactor.
+struct slow_wake {
+    std::shared_ptr<test::watched_reactor::log> log =
+        std::make_shared<test::watched_reactor::log>();
+    std::atomic<bool> within{false};
+
+    slow_wake() {
+        log->after_wake = [this] {
+            within.store(true);
+            std::this_thread::sleep_for(20ms);
+            within.store(false);
+        };
+    }
+};
+
+}  // namespace
+
+REACTOR_TEST("who is given a value goes on when the one who gives it has done with the loop") {
+    slow_wake slow;
+    io_context ctx(std::make_unique<test::watched_reactor>(kind, slow.log));
+    thread_promise<int> promise;
+    auto future = promise.get_future();
+    std::thread other([&] {
+        while (!slow.log->waiting.load()) std::this_thread::yield();
+        promise.set_value(1);
+    });
+    const int value = ctx.block_on([](thread_future<int>& from, slow_wake& state) -> task<int> {
+        const int got = (co_await from).value();
+        CHECK_FALSE(state.within.load());
+        co_return got;
+    }(future, slow));
+    CHECK(value == 1);
+    other.join();
+}
+
+REACTOR_TEST("a context ends when the one who gives a value has done with it") {
+    slow_wake slow;
+    auto ctx =
+        std::make_unique<io_context>(std::make_unique<test::watched_reactor>(kind, slow.log));
+    thread_promise<int> promise;
+    ctx->spawn(
+        [](thread_future<int> from) -> task<> { (void)co_await from; }(promise.get_future()));
+    ctx->poll();
+    std::thread other([&] { promise.set_value(1); });
+    while (!slow.within.load()) std::this_thread::yield();
+    ctx.reset();
+    CHECK_FALSE(slow.within.load());
+    other.join();
 }

