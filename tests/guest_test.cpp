@@ -9,9 +9,11 @@
 #include <vector>
 
 #include "support/counted.hpp"
+#include "support/effort.hpp"
 #include "support/fatal.hpp"
 #include "support/foreign.hpp"
 #include "support/loop.hpp"
+#include "support/small_stack.hpp"
 
 using namespace test;
 using events = std::vector<std::string>;
@@ -493,3 +495,65 @@ REACTOR_TEST("what a guest throws comes out of its host's co_await") {
 }
 
 #endif
+
+// Many, and deep ----------------------------------------------------------------------------------
+
+REACTOR_TEST("a host is destroyed with a deep chain in its guest without stack, innermost first") {
+    struct chain {
+        static task<> link(std::size_t left, std::size_t& next, bool& in_order) {
+            struct leaves {
+                std::size_t level;
+                std::size_t& expected;
+                bool& right;
+                ~leaves() { right = right && level == expected++; }
+            } const mark{left, next, in_order};
+            if (left == 0)
+                co_await sleep_for(1h);
+            else
+                co_await link(left - 1, next, in_order);
+        }
+    };
+    const std::size_t depth = test::scaled(100'000);
+    std::size_t destroyed = 0;
+    bool in_order = true;
+    int alive = 0;
+    const bool ran = test::on_small_stack([&] {
+        io_context ctx(kind);
+        std::coroutine_handle<> host;
+        ctx.post(
+            [&] { await_as_guest(host, chain::link(depth, destroyed, in_order), counted(alive)); });
+        ctx.poll();
+        host.destroy();
+    });
+    REQUIRE(ran);
+    CHECK(destroyed == depth + 1);
+    CHECK(in_order);
+    CHECK(alive == 0);
+}
+
+// With a search for each it would take minutes.
+REACTOR_TEST("hosts are destroyed one by one, in any order, at a price that does not grow") {
+    const std::size_t count = test::scaled(100'000);
+    for (const bool begun : {false, true}) {
+        int alive = 0;
+        io_context ctx(kind);
+        event go;
+        std::vector<std::coroutine_handle<>> hosts(count);
+        const auto wait = [](event& what) -> task<> { (void)co_await what.wait(); };
+        ctx.post([&] {
+            for (auto& each : hosts) await_as_guest(each, wait(go), counted(alive));
+            if (!begun)
+                for (std::size_t i = count; i-- > 0;) hosts[i].destroy();
+        });
+        ctx.poll();
+        if (begun) {
+            ctx.post([&] {
+                go.set();  // all are ready now
+                for (std::size_t i = count; i-- > 0;) hosts[i].destroy();
+            });
+            ctx.poll();
+        }
+        CHECK(alive == 0);
+        CHECK(ctx.tasks().empty());
+    }
+}

@@ -12,6 +12,7 @@
 #include <curfew/curfew.hpp>
 
 #include "support/counted.hpp"
+#include "support/effort.hpp"
 #include "support/fatal.hpp"
 #include "support/reactors.hpp"
 #include "support/small_stack.hpp"
@@ -200,6 +201,72 @@ REACTOR_TEST("a hundred thousand tasks that join each other in a chain use no st
     });
     REQUIRE(ran);
     CHECK(depth == 100'000);
+}
+
+namespace {
+
+/// Each keeps the handle of the next in its frame, and joins it.
+task<int> joined_chain(std::size_t left, counted alive) {
+    if (left == 0) {
+        const auto [ec] = co_await sleep_for(1h);
+        co_return ec == errc::canceled ? 1 : 0;
+    }
+    auto next = this_context().spawn(joined_chain(left - 1, alive));
+    co_return 1 + co_await next;
+}
+
+}  // namespace
+
+REACTOR_TEST("a deep chain of tasks that join each other is cancelled without stack") {
+    const std::size_t depth = test::scaled(100'000);
+    int ended = 0, alive = 0;
+    const bool ran = test::on_small_stack([&] {
+        io_context ctx(kind);
+        ctx.block_on([](std::size_t n, int& to, counted inside) -> task<> {
+            auto first = this_context().spawn(joined_chain(n, inside));
+            for (int i = 0; i < 3; ++i) co_await yield();
+            first.cancel();
+            to = co_await first;
+        }(depth, ended, counted(alive)));
+    });
+    REQUIRE(ran);
+    CHECK(ended == static_cast<int>(depth) + 1);
+    CHECK(alive == 0);
+}
+
+REACTOR_TEST("a deep chain of tasks that join each other is destroyed without stack") {
+    const std::size_t depth = test::scaled(100'000);
+    int alive = 0, begun = 0;
+    const bool ran = test::on_small_stack([&] {
+        io_context ctx(kind);
+        ctx.spawn(joined_chain(depth, counted(alive)));
+        while (begun != alive) begun = alive, ctx.poll();
+    });
+    REQUIRE(ran);
+    CHECK(begun > static_cast<int>(depth));
+    CHECK(alive == 0);
+}
+
+REACTOR_TEST("tasks that each hold the last handle of the one before are freed without stack") {
+    const std::size_t length = test::scaled(100'000);
+    int sum = 0, alive = 0;
+    const bool ran = test::on_small_stack([&] {
+        io_context ctx(kind);
+        struct chain {
+            static task<int> link(join_handle<int> before, counted) {
+                co_return 1 + co_await before;
+            }
+        };
+        join_handle<int> last = ctx.spawn([]() -> task<int> { co_return 0; }());
+        for (std::size_t i = 0; i < length; ++i)
+            last = ctx.spawn(chain::link(std::move(last), counted(alive)));
+        ctx.run();
+        sum = ctx.block_on(
+            [](join_handle<int>& joined) -> task<int> { co_return co_await joined; }(last));
+    });
+    REQUIRE(ran);
+    CHECK(sum == static_cast<int>(length));
+    CHECK(alive == 0);
 }
 
 // Cancelling --------------------------------------------------------------------------------------

@@ -15,9 +15,11 @@
 #include <vector>
 
 #include "support/counted.hpp"
+#include "support/effort.hpp"
 #include "support/fatal.hpp"
 #include "support/foreign.hpp"
 #include "support/loop.hpp"
+#include "support/small_stack.hpp"
 
 using namespace test;
 
@@ -1187,4 +1189,48 @@ REACTOR_TEST("a child that is spawned after the limit on the join is cancelled f
     CHECK(seen[1] == errc::timed_out);
     CHECK_FALSE(seen[2]);
     CHECK_FALSE(seen[3]);
+}
+
+// Depth -------------------------------------------------------------------------------------------
+
+namespace {
+
+task<result<>> deep_groups(std::size_t left, counted alive) {
+    if (left == 0) co_return co_await sleep_for(1h);
+    task_group group;
+    group.spawn(deep_groups(left - 1, alive));
+    co_return co_await group.join();
+}
+
+}  // namespace
+
+REACTOR_TEST("groups within groups are cancelled without stack in proportion to their depth") {
+    const std::size_t depth = test::scaled(50'000);
+    int alive = 0;
+    std::error_code ec;
+    const bool ran = test::on_small_stack([&] {
+        io_context ctx(kind);
+        ctx.block_on([](std::size_t n, std::error_code& to, counted inside) -> task<> {
+            auto first = this_context().spawn(deep_groups(n, inside));
+            for (int i = 0; i < 3; ++i) co_await yield();
+            first.cancel();
+            to = (co_await first).error();
+        }(depth, ec, counted(alive)));
+    });
+    REQUIRE(ran);
+    CHECK(ec == errc::canceled);
+    CHECK(alive == 0);
+}
+
+REACTOR_TEST("groups within groups are destroyed without stack in proportion to their depth") {
+    const std::size_t depth = test::scaled(50'000);
+    int alive = 0, begun = 0;
+    const bool ran = test::on_small_stack([&] {
+        io_context ctx(kind);
+        ctx.spawn(deep_groups(depth, counted(alive)));
+        while (begun != alive) begun = alive, ctx.poll();
+    });
+    REQUIRE(ran);
+    CHECK(begun > static_cast<int>(depth));
+    CHECK(alive == 0);
 }

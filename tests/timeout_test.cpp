@@ -9,8 +9,11 @@
 #include <thread>
 #include <vector>
 
+#include "support/counted.hpp"
 #include "support/crowd.hpp"
+#include "support/effort.hpp"
 #include "support/loop.hpp"
+#include "support/small_stack.hpp"
 #include "support/watched_reactor.hpp"
 
 using namespace test;
@@ -884,3 +887,41 @@ REACTOR_TEST("a limit that has cut nothing short leaves an exception that says c
     });
 }
 #endif
+
+// Depth -------------------------------------------------------------------------------------------
+
+namespace {
+
+task<result<int>> deep_limits(std::size_t left, counted alive) {
+    if (left == 0) co_return result<int>((co_await sleep_for(1h)).error());
+    const auto [ec, below] = co_await with_timeout(deep_limits(left - 1, alive), 1h);
+    co_return {ec, below + 1};
+}
+
+}  // namespace
+
+REACTOR_TEST("limits around limits are cancelled, and destroyed, without stack") {
+    const std::size_t depth = test::scaled(100'000);
+    for (const bool cancelled : {false, true}) {
+        int alive = 0, levels = 0;
+        std::error_code ec;
+        const bool ran = test::on_small_stack([&] {
+            io_context ctx(kind);
+            auto handle = ctx.spawn(deep_limits(depth, counted(alive)));
+            ctx.poll();
+            if (!cancelled) return;
+            handle.cancel();
+            const auto end =
+                ctx.block_on([](join_handle<result<int>>& joined) -> task<result<int>> {
+                    co_return co_await joined;
+                }(handle));
+            ec = end.ec;
+            levels = end.data;
+        });
+        REQUIRE(ran);
+        CHECK(alive == 0);
+        if (!cancelled) continue;
+        CHECK(ec == errc::canceled);
+        CHECK(levels == static_cast<int>(depth));
+    }
+}

@@ -15,7 +15,9 @@
 #include <vector>
 
 #include "support/counted.hpp"
+#include "support/effort.hpp"
 #include "support/loop.hpp"
+#include "support/small_stack.hpp"
 
 using namespace test;
 
@@ -693,3 +695,50 @@ REACTOR_TEST("a limit that expires once a branch has failed aborts nobody else's
     });
 }
 #endif
+
+// Depth -------------------------------------------------------------------------------------------
+
+namespace {
+
+task<result<>> deep_branches(std::size_t left, std::chrono::nanoseconds time, counted alive) {
+    if (left == 0) co_return co_await sleep_for(time);
+    auto [inner] = co_await when_all(deep_branches(left - 1, time, alive));
+    co_return inner;
+}
+
+}  // namespace
+
+REACTOR_TEST("combinations within combinations end, and are cancelled, without stack") {
+    const std::size_t depth = test::scaled(50'000);
+    for (const bool cancelled : {false, true}) {
+        int alive = 0;
+        std::error_code ec = errc::eof;
+        const bool ran = test::on_small_stack([&] {
+            io_context ctx(kind);
+            const auto time = cancelled ? std::chrono::nanoseconds(1h) : 1ms;
+            auto handle = ctx.spawn(deep_branches(depth, time, counted(alive)));
+            for (int begun = 0; begun != alive;) begun = alive, ctx.poll();
+            if (cancelled) handle.cancel();
+            ec = ctx.block_on([](join_handle<result<>>& joined) -> task<result<>> {
+                        co_return co_await joined;
+                    }(handle))
+                     .error();
+        });
+        REQUIRE(ran);
+        CHECK(ec == (cancelled ? std::error_code(errc::canceled) : std::error_code()));
+        CHECK(alive == 0);
+    }
+}
+
+REACTOR_TEST("combinations within combinations are destroyed without stack") {
+    const std::size_t depth = test::scaled(50'000);
+    int alive = 0, begun = 0;
+    const bool ran = test::on_small_stack([&] {
+        io_context ctx(kind);
+        ctx.spawn(deep_branches(depth, 1h, counted(alive)));
+        while (begun != alive) begun = alive, ctx.poll();
+    });
+    REQUIRE(ran);
+    CHECK(begun > static_cast<int>(depth));
+    CHECK(alive == 0);
+}

@@ -40,8 +40,9 @@ inline void check_thread([[maybe_unused]] const socket_state& socket) noexcept {
 // nothing else and the common ones keep nothing for them.
 
 inline constexpr suspension_type operation_suspension{
-    [](suspension& pending, bool abort) noexcept {
-        end_early(static_cast<operation&>(pending), outcome::canceled, abort);
+    [](suspension& pending, cancellation& by) noexcept {
+        end_early(static_cast<operation&>(pending), outcome::canceled, by.aborts());
+        return true;
     },
     [](const suspension& pending, wait_report& report) noexcept {
         const auto& op = static_cast<const operation&>(pending);

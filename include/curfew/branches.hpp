@@ -65,9 +65,7 @@ class branch_set;
 
 struct branch_fiber : fiber {
     branch_set* set = nullptr;
-    promise_base* promise = nullptr;
     std::size_t index = 0;
-    ready_node start;  // queued until it begins
 };
 
 /// A branch and what it runs.
@@ -82,7 +80,7 @@ struct branch : branch_fiber {
             // Nothing to return, so this is all there is to say about it.
             return root.noticed ? result<>(errc::canceled) : result<>();
         } else {
-            return static_cast<detail::promise<T>*>(promise)->take();
+            return static_cast<detail::promise<T>*>(innermost)->take();
         }
     }
 };
@@ -105,6 +103,9 @@ class branch_set : public suspension {
 public:
     branch_set(const branch_set&) = delete;
     branch_set& operator=(const branch_set&) = delete;
+    ~branch_set() {
+        if (verdict_.queued_in) verdict_.queued_in->unready(verdict_);
+    }
 
 protected:
     explicit branch_set(ends_all when) noexcept : when_(when) {}
@@ -133,7 +134,6 @@ protected:
     void begin(branch<T>& each, std::size_t index) noexcept {
         const auto frame = task_access::begin(each.work);
         each.set = this;
-        each.promise = &frame.promise();
         each.index = index;
         each.root.discreet = when_ == ends_all::first;
         each.loop = owner->loop;
@@ -141,17 +141,15 @@ protected:
             auto& ended = static_cast<branch_fiber&>(self);
             ended.set->note_end(ended);
         };
-        each.promise->owner = &each;
-        each.innermost = each.promise;
         nursery_.add(each);
-        each.loop->begin(each.start, each, frame);
+        each.loop->begin(each, frame, frame.promise());
     }
 
     /// The waiting coroutine goes on; throws what the first branch that failed has thrown.
     void close() {
         nursery_.detach();
         if (cut_short_ || (failed_ && was_cut_short(*failed_))) owner->notice();
-        if (failed_) failed_->promise->rethrow();
+        if (failed_) failed_->innermost->rethrow();
     }
 
     std::size_t first() const noexcept { return first_; }
@@ -159,9 +157,12 @@ protected:
 private:
     struct verdict : posted_function {
         branch_set& of;
+        loop* queued_in = nullptr;
         explicit verdict(branch_set& set) noexcept : of(set) {
             run = [](posted_function& self, bool wanted) {
-                if (wanted) static_cast<verdict&>(self).of.nursery_.cancel_each();
+                auto& its = static_cast<verdict&>(self);
+                its.queued_in = nullptr;
+                if (wanted) its.of.nursery_.cancel_each();
             };
         }
     };
@@ -176,7 +177,7 @@ private:
     void note_end(branch_fiber& ended) noexcept {
         ended.loop->check_thread();
         ended.leave_home();
-        const bool failed = ended.promise->failed();
+        const bool failed = ended.innermost->failed();
         const bool cut_short = was_cut_short(ended);
         if (!any_ended_ || (cut_short_ && !cut_short)) {
             first_ = ended.index;
@@ -189,21 +190,25 @@ private:
         } else if (!decided_ && (failed || when_ == ends_all::first)) {
             decided_ = true;
             nursery_.sealed = true;  // a limit that expires from here on cuts nothing short
-            verdict_.owner = owner;
+            verdict_.queued_in = ended.loop;
             ended.loop->make_ready(verdict_);
         }
     }
 
+    /// Its branches stand in the scope that is cancelled, so they know already.
+    static bool has_ended(suspension& self, cancellation&) noexcept {
+        return static_cast<branch_set&>(self).living_ == 0;
+    }
+
     static const suspension_type& type_of(ends_all when) noexcept {
-        // Its branches stand in the scope that is cancelled, so they know already.
         static constexpr suspension_type all{
-            [](suspension&, bool) noexcept {},
+            &has_ended,
             [](const suspension&, wait_report& report) noexcept { report.what = "when_all"; },
             false,
             true,
         };
         static constexpr suspension_type any{
-            [](suspension&, bool) noexcept {},
+            &has_ended,
             [](const suspension&, wait_report& report) noexcept { report.what = "when_any"; },
             false,
             true,

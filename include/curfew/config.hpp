@@ -35,8 +35,8 @@
 #define CURFEW_EXCEPTIONS 0
 #endif
 
-// Whether `io_context::dump` can say where in the source a task waits. Costs 16 bytes a coroutine
-// and three stores a `co_await`; must be the same in all of a program.
+// Whether `io_context::dump` can say where in the source a task waits. Costs 8 bytes a coroutine
+// and a store a `co_await`; must be the same in all of a program.
 #if !defined(CURFEW_SOURCE_LOCATIONS)
 #define CURFEW_SOURCE_LOCATIONS 1
 #endif

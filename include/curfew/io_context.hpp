@@ -81,7 +81,7 @@ public:
         if (!record.has_ended)
             detail::raise(errc::canceled, "curfew::io_context::block_on was stopped");
         record.reported = true;
-        return static_cast<detail::promise<T>*>(record.promise)->take();
+        return static_cast<detail::promise<T>*>(record.innermost)->take();
     }
 
     /// The same with what `work()` makes, if it is a function (which lives as long as its task), or
@@ -261,7 +261,7 @@ private:
         detail::loop& loop;
         detail::spawned_fiber& record;
         ~killer() {
-            if (!record.has_ended) loop.kill(record);
+            if (!record.has_ended) loop.destroy(record);
         }
     };
 

@@ -65,11 +65,12 @@ public:
             waiter = parent;
             owner = &detail::fiber_of(parent, joined_.loop);
             static constexpr detail::suspension_type kind{
-                [](suspension& self, bool abort) noexcept {
+                [](suspension& self, detail::cancellation& by) noexcept {
                     auto& join = static_cast<awaiter&>(self);
-                    if (join.joined_.has_ended) return;
+                    if (join.joined_.has_ended) return true;
                     if (!join.joined_.root.noticed) join.passed_on_ = true;
-                    join.joined_.cancel(join.joined_.root, abort);
+                    by.add_origin(join.joined_);
+                    return false;
                 },
                 [](const suspension&, detail::wait_report& report) noexcept {
                     report.what = "join";
@@ -81,16 +82,18 @@ public:
             since = joined_.loop->recent();
             owner->waiting = this;
             joined_.joiner = this;
-            if (owner->cancelled()) kind.interrupt(*this, false);
+            if (!owner->cancelled()) return;
+            detail::cancellation passed_on(false);
+            kind.interrupt(*this, passed_on);
         }
 
         T await_resume() {
             joined_.joined = joined_.reported = true;
             if (passed_on_ && joined_.root.noticed && owner->cancelled()) owner->notice();
-            if (!joined_.promise)
+            if (!joined_.innermost)
                 detail::raise(errc::canceled,
                               "curfew::join_handle: the task was destroyed before its end");
-            return static_cast<detail::promise<T>*>(joined_.promise)->take();
+            return static_cast<detail::promise<T>*>(joined_.innermost)->take();
         }
 
     private:

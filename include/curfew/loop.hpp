@@ -12,7 +12,6 @@
 #include "core/frame_memory.hpp"
 #include "core/inbox.hpp"
 #include "core/loop_dependent.hpp"
-#include "core/posted_queue.hpp"
 #include "core/ready_queue.hpp"
 #include "core/socket_list.hpp"
 #include "core/trampoline.hpp"
@@ -32,25 +31,31 @@ class io_context;
 
 namespace curfew::detail {
 
-/// Queued until the task starts; at its end among `ended_`, and after that among `failures_`. Its
-/// `waiter` is the task's frame: null when that has been destroyed.
-struct spawned_turn {
-    ready_node turn;
+/// A function for the loop to call, posted from any thread. `run` disposes of it, having called it
+/// or, when the loop ends before it comes to that, without.
+struct posted_function : ready_node {
+    void (*run)(posted_function&, bool call) = nullptr;
+    posted_function() noexcept { owner = nullptr; }
 };
 
-/// The fiber of a task that was spawned, on its own or into a group.
+struct awaits_end {
+    suspension* joiner = nullptr;
+};
+
+/// The fiber of a task that was spawned, on its own or into a group. Its `turn` is queued until it
+/// begins, at its end among `ended_`, and after that perhaps among `failures_` or `disposed_`.
+/// `turn.waiter` is the task's frame, null when that has been destroyed; at its end `innermost` is
+/// the promise in it, null when it was destroyed before. `joiner` awaits the end.
 ///
-/// The turn comes first because then what operations touch at the end of the fiber is within 16
-/// bytes that begin at a multiple of 16, and so in one line of the cache.
-struct spawned_fiber : spawned_turn, fiber, recycled {
+/// That comes first because then what operations touch at the end of the fiber is within 16 bytes
+/// that begin at a multiple of 16, and so in one line of the cache.
+struct spawned_fiber : awaits_end, fiber, recycled {
     // The flags come first: they fit into what alignment leaves behind those of the fiber.
     bool has_handle = true;  // a join_handle refers to this record
     bool has_ended = false;
     bool dying = false;     // its frame is being destroyed
     bool joined = false;    // somebody has awaited the end
     bool reported = false;  // its exception has been thrown at somebody
-    promise_base* promise = nullptr;
-    suspension* joiner = nullptr;  // who awaits the end
 };
 
 class loop {
@@ -81,18 +86,20 @@ public:
             reap_with_inbox(platform::unlimited);
         // Destructors in a frame may give back a permit, set an event or cancel: nobody waits any
         // more who would be queued by that, and destroyed with the same frame.
+        while (ready_node* const node = failures_.pop())  // the others' tasks are still there
+            if (!node->owner) delete static_cast<unjoined*>(node);
         for (nursery* each = outside_.root.nurseries; each; each = each->next)
-            for (fiber* task = each->first; task; task = task->next) doom(*task);
+            for (fiber* task = each->first; task; task = task->next) prepare_to_destroy(*task);
         // They may also spawn and post once more: what they queue is dropped before what it belongs
         // to is destroyed.
         closing_ = true;
         // Guests' frames belong to others.
-        for (; guests_.first; guests_.first->leave_home()) {
-            guests_.first->loop = nullptr;
-            guests_.first->in_cancelled = true;
+        while (fiber* const left = guests_.first) {
+            take_groups_from(*left);
+            left->leave_home();
+            left->loop = nullptr;
+            left->in_cancelled = true;
         }
-        while (ready_node* const node = failures_.pop())  // the others' tasks are still there
-            if (!node->owner) delete static_cast<unjoined*>(node);
         while (nursery* const any = outside_.root.nurseries) {
             take_inbox();
             discard(ready_);
@@ -100,7 +107,7 @@ public:
             if (any->empty())
                 any->detach();
             else
-                abandon(static_cast<spawned_fiber&>(*any->first));
+                destroy(*any->first);
         }
         loop_dependent::tell_all(dependents_);
         while (socket_state* const socket = sockets_.first()) {
@@ -122,6 +129,9 @@ public:
     // Resuming ---------------------------------------------------------------------------------
 
     void make_ready(ready_node& node) noexcept { ready_.push(node); }
+
+    /// Takes back `make_ready`.
+    void unready(ready_node& node) noexcept { ready_queue::remove(node); }
 
     /// Queues for the next turn, behind what the system has to say.
     void defer(ready_node& node) noexcept {
@@ -168,7 +178,6 @@ public:
     void for_each_ready(Look look) const {
         ready_.for_each(look);
         deferred_.for_each(look);
-        posted_.for_each(look);
     }
 
     // Fibers and sockets -----------------------------------------------------------------------
@@ -192,23 +201,19 @@ public:
     void spawn(std::coroutine_handle<> frame, promise_base& promise, spawned_fiber& record,
                nursery& into) noexcept {
         check_thread();
-        record.loop = this;
-        record.promise = &promise;
         if (!record.ended) record.ended = &note_end;
-        promise.owner = &record;
-        record.innermost = &promise;
+        promise.held_by = &record.turn.waiter;
         into.add(record);
         count_begin();
-        begin(record.turn, record, frame);
+        begin(record, frame, promise);
     }
 
     /// A task that is not the loop's begins, unless the loop is about to end.
-    void admit(guest& self, std::coroutine_handle<> frame) noexcept {
+    void admit(guest& self, std::coroutine_handle<> frame, promise_base& promise) noexcept {
         if (closing_) return;
-        self.loop = this;
         guests_.add(self);
         count_begin();
-        begin(self.start, self, frame);
+        begin(self, frame, promise);
     }
 
     /// A task that a coroutine of another library has awaited outside of any loop uses a socket of
@@ -230,32 +235,27 @@ public:
 
     /// Its frame is about to be destroyed by others. Groups in it live on: it may not own them.
     void expel(guest& self) noexcept {
-        self.for_each_scope([&](cancel_scope& scope) {
-            for (nursery* inside = scope.nurseries; inside;) {
-                nursery* const next = inside->next;
-                if (inside->holds_tasks) inside->attach(outside_.root);
-                inside = next;
-            }
-        });
-        doom(self);
-        forget_doomed();
-        let_go(self);
-        if (!destroying_) abandon_orphans();
+        self.for_each_scope([&](cancel_scope& scope) { take_groups_in(scope); });
+        destroy(self);
+        count_end();
     }
 
     /// Queues the start of a fiber.
-    void begin(ready_node& node, fiber& self, std::coroutine_handle<> frame) noexcept {
-        node.waiter = frame;
-        node.owner = &self;
-        ready_.push(node);
+    void begin(fiber& self, std::coroutine_handle<> frame, promise_base& promise) noexcept {
+        self.loop = this;
+        self.innermost = &promise;
+        promise.owner = &self;
+        self.waiting = &not_begun;
+        self.turn.waiter = frame;
+        ready_.push(self.turn);
     }
 
     /// What every spawned fiber does at its end: its frame is in use until the coroutine has
     /// returned control, so the rest is done then.
     static void note_end(fiber& self) noexcept {
         self.loop->check_thread();
-        auto& ended = static_cast<spawned_fiber&>(self);
-        self.loop->ended_.push(ended.turn);
+        self.waiting = &not_begun;  // its turn is queued again
+        self.loop->ended_.push(self.turn);
     }
 
     /// The handle is gone: the record lives as long as its task.
@@ -268,25 +268,36 @@ public:
             record.loop->retire(record);
     }
 
-    /// Ends fibers by force: what they wait for is cancelled and reaped, their frames destroyed.
-    void kill(spawned_fiber& record) noexcept {
-        doom(record);
-        forget_doomed();
-        abandon(record);
-        if (!destroying_) abandon_orphans();
-    }
-    void kill(nursery& all) noexcept {
-        if (all.empty()) return;
-        for (fiber* each = all.first; each; each = each->next) doom(*each);
-        forget_doomed();
-        while (all.first) {
-            auto& next = static_cast<spawned_fiber&>(*all.first);
-            if (!next.doomed) {  // spawned by a destructor in a frame
-                doom(next);
-                forget_doomed();
+    /// Ends a fiber by force, and all within it: what they wait for is cancelled and reaped, and
+    /// then their frames are destroyed, the innermost first.
+    void destroy(fiber& top) noexcept {
+        prepare_to_destroy(top);
+        fiber_list path;
+        path.push(top);
+        while (fiber* const self = path.last()) {
+            if (fiber* const inside = any_within(*self)) {
+                prepare_to_destroy(*inside);  // if a destructor has spawned it
+                path.push(*inside);
+            } else {
+                path.pop();
+                destroy_alone(*self);
             }
-            abandon(next);
         }
+    }
+
+    /// The same for the children of a group that is about to be destroyed.
+    void destroy_all(nursery& children) noexcept {
+        children.gone = nullptr;
+        for (fiber* each = children.first; each; each = each->next) prepare_to_destroy(*each);
+        while (children.first) destroy(*children.first);
+    }
+
+    /// Who waits for the end of a task or a group goes on, unless it is about to be destroyed.
+    void resume_joiner(suspension& joiner) noexcept {
+        if (joiner.owner->being_destroyed) return;
+        // It may live in another loop of this thread.
+        loop& its = joiner.owner->loop ? *joiner.owner->loop : *this;
+        if (&its != this || !closing_) its.make_ready(joiner);
     }
 
     /// An exception that nobody has joined, and whose task is gone, is kept for run(). (If there is
@@ -349,16 +360,8 @@ public:
     // Any thread -------------------------------------------------------------------------------
 
     void post(posted_function& function) noexcept {
-        if (runs_here())
-            post_here(function);
-        else if (inbox_.push(function))
-            reactor_->wake();
-    }
-
-    /// The same from the loop's thread.
-    void post_here(posted_function& function) noexcept {
-        posted_.push(function);
-        queue_posted();
+        if (runs_here()) return ready_.push(function);
+        if (inbox_.push(function)) reactor_->wake();
     }
 
     /// True in the coroutines that it runs, except in one that another thread, or a function
@@ -368,11 +371,8 @@ public:
     /// Takes back what was posted and has not run. From the loop's thread.
     void withdraw(posted_function& function) noexcept {
         take_inbox();
-        withdraw_here(function);
+        ready_queue::remove(function);
     }
-
-    /// The same for what was posted from the loop's thread, or never.
-    void withdraw_here(posted_function& function) noexcept { posted_.remove(function); }
 
     /// Resumes a coroutine from within a posted function.
     void resume(suspension& suspended) {
@@ -799,34 +799,7 @@ private:
     }
 
     CURFEW_COLD void take_inbox() noexcept {
-        if (inbox_.take(posted_)) unusual_ |= has_stopped;
-        queue_posted();
-    }
-
-    /// Stands in `ready_` for what is posted, of which it calls one at a time.
-    struct posted_turn : posted_function {
-        loop& of;
-        bool queued = false;
-        explicit posted_turn(loop& whole) noexcept : of(whole) {
-            run = [](posted_function& self, bool wanted) {
-                auto& turn = static_cast<posted_turn&>(self);
-                turn.queued = false;
-                posted_function* const oldest = turn.of.posted_.pop();
-                if (!oldest) return;  // it has been taken back
-                // The others come next, before what this one makes ready.
-                if (!turn.of.posted_.empty()) {
-                    turn.queued = true;
-                    turn.of.ready_.push_first(turn);
-                }
-                oldest->run(*oldest, wanted);
-            };
-        }
-    };
-
-    void queue_posted() noexcept {
-        if (posted_.empty() || posted_turn_.queued) return;
-        posted_turn_.queued = true;
-        ready_.push(posted_turn_);
+        if (inbox_.take(ready_)) unusual_ |= has_stopped;
     }
 
     // The ends of fibers -----------------------------------------------------------------------
@@ -854,11 +827,6 @@ private:
         if (--live_ == 0) unusual_ |= has_no_tasks;
     }
 
-    /// Who awaits a task may live in another loop of this thread.
-    loop& loop_of(const suspension& joiner) noexcept {
-        return joiner.owner->loop ? *joiner.owner->loop : *this;
-    }
-
     /// What waits in the thread's free lists is idle memory when nothing needs it any more, as
     /// after a peak. While there is much of it, half of that is given back each time.
     struct decay_timer : timer_node {
@@ -880,6 +848,7 @@ private:
             decay_.begin();
         record.has_ended = true;
         record.ended = nullptr;
+        record.waiting = nullptr;
         count_end();
         nursery* const home = record.home;
         const auto gone = home->gone;
@@ -888,7 +857,7 @@ private:
             tasks_.add(record);
         }
         suspension* const joiner = record.joiner;
-        if (joiner) loop_of(*joiner).make_ready(*joiner);
+        if (joiner) resume_joiner(*joiner);
         if (gone) gone(*home);  // before the frame is destroyed, which may own the group
         if (!joiner && !record.has_handle) retire(record);
     }
@@ -896,84 +865,119 @@ private:
     /// Destroys an ended fiber that nobody can join any more. An exception that nobody has seen is
     /// kept for run().
     void retire(spawned_fiber& record) noexcept {
-        if (record.promise && record.promise->failed() && !record.reported)
+        if (record.innermost && record.innermost->failed() && !record.reported)
             failures_.push(record.turn), unusual_ |= has_chores;
         else
             dispose(record);
     }
 
+    /// Its frame may hold the last handle of another task that has ended, and so on: those wait for
+    /// their turn.
     void dispose(spawned_fiber& record) noexcept {
-        if (record.turn.waiter) record.turn.waiter.destroy();
-        delete &record;
+        disposed_.push(record.turn);
+        if (std::exchange(disposing_, true)) return;
+        while (ready_node* const node = disposed_.pop()) {
+            if (node->waiter) node->waiter.destroy();
+            delete &record_of(*node);
+        }
+        disposing_ = false;
     }
 
-    /// Destroys a frame wherever it is suspended. A handle that is left keeps the record.
-    void abandon(spawned_fiber& record) noexcept {
-        if (!record.has_ended) {
-            count_end();
-            // It may have come to its end while the coroutine that destroys it runs: other
-            // libraries' resume coroutines from within coroutines.
-            ended_.remove(record.turn);
+    /// Marks fibers that are about to be destroyed, a fiber and all within it, and ends what they
+    /// wait for: nothing outside refers to their frames then. From here on nobody makes them ready,
+    /// whatever destructors in these frames do.
+    void prepare_to_destroy(fiber& top) noexcept {
+        fiber_list left;
+        const auto mark = [&left](fiber& self) {
+            if (self.being_destroyed) return;
+            self.being_destroyed = true;
+            if (!self.has_begun()) {
+                self.waiting = nullptr;
+                ready_queue::remove(self.turn);
+            }
+            left.push(self);
+        };
+        mark(top);
+        while (fiber* const self = left.pop()) {
+            self->for_each_scope([&](cancel_scope& scope) {
+                for (nursery* inside = scope.nurseries; inside; inside = inside->next)
+                    for (fiber* each = inside->first; each; each = each->next) mark(*each);
+            });
+            if (self->waiting) end_wait(*std::exchange(self->waiting, nullptr));
         }
-        record.has_ended = true;
-        record.leave_home();
-        record.promise = nullptr;
-        suspension* const joiner = record.joiner;
-        if (joiner && !joiner->owner->doomed) {
-            loop& its = loop_of(*joiner);
-            if (&its != this || !closing_) its.make_ready(*joiner);
+    }
+
+    void end_wait(suspension& waiting) noexcept {
+        cancellation passed_on(false);
+        const bool complete = waiting.type->interrupt(waiting, passed_on);
+        if (waiting.type->is_operation)
+            while (static_cast<operation&>(waiting).progress == operation::state::pending)
+                reap_with_inbox(platform::unlimited);
+        if (complete) ready_queue::remove(waiting);
+    }
+
+    /// A fiber within one that is about to be destroyed. Leaves the scopes in which there is none
+    /// any more, and does not look there again. Groups may belong to somebody else.
+    fiber* any_within(fiber& self) noexcept {
+        for (;; self.leave(*self.scope)) {
+            for (nursery* each; (each = self.scope->nurseries);) {
+                if (each->first) return each->first;
+                if (each->holds_tasks)
+                    each->attach(outside_.root);
+                else
+                    each->detach();
+            }
+            if (self.scope == &self.root) return nullptr;
         }
-        record.dying = true;
+    }
+
+    void destroy_alone(fiber& self) noexcept {
+        const bool is_task = self.home->holds_tasks;
+        const bool is_guest = self.home == &guests_;
         const bool outer = std::exchange(destroying_, true);
-        std::exchange(record.turn.waiter, nullptr).destroy();
+        if (is_task) {
+            destroy_task(static_cast<spawned_fiber&>(self));
+        } else {
+            self.leave_home();
+            destroy_frames(self.innermost, !is_guest);  // a guest's first is not the library's
+        }
         destroying_ = outer;
+    }
+
+    /// A handle that is left keeps the record.
+    void destroy_task(spawned_fiber& record) noexcept {
+        nursery& home = *record.home;
+        record.leave_home();
+        if (!record.has_ended) count_end();
+        record.has_ended = true;
+        if (home.gone) home.gone(home);
+        if (record.joiner) resume_joiner(*record.joiner);
+        record.dying = true;
+        destroy_frames(std::exchange(record.innermost, nullptr));
         record.dying = false;
         record.loop = nullptr;
         if (!record.has_handle) delete &record;
     }
 
-    /// Children of a group that the killed fiber had handed to somebody else: they are doomed too.
-    void abandon_orphans() noexcept {
-        for (nursery* each = outside_.root.nurseries; each;) {
-            fiber* child = each->first;
-            while (child && !child->doomed) child = child->next;
-            if (!child) {
-                each = each->next;
-                continue;
-            }
-            auto& record = static_cast<spawned_fiber&>(*child);
-            record.leave_home();
-            if (each->gone) each->gone(*each);
-            abandon(record);
-            each = outside_.root.nurseries;
+    /// Groups in a scope live on when its fiber is destroyed: it may not own them.
+    void take_groups_in(cancel_scope& scope) noexcept {
+        for (nursery* inside = scope.nurseries; inside;) {
+            nursery* const next = inside->next;
+            if (inside->holds_tasks) inside->attach(outside_.root);
+            inside = next;
         }
     }
 
-    /// Ends what a fiber and those within it wait for, so that nothing outside refers to its frame.
-    /// A group that its owner has handed to somebody else does not refer to it any more, either.
-    void doom(fiber& self) noexcept {
-        self.doomed = true;
-        self.for_each_scope([&](cancel_scope& scope) {
-            for (nursery* inside = scope.nurseries; inside;) {
-                nursery* const next = inside->next;
-                for (fiber* each = inside->first; each; each = each->next) doom(*each);
-                if (inside->holds_tasks) inside->attach(outside_.root);
-                inside = next;
-            }
-        });
-        suspension* const waiting = self.waiting;
-        if (!waiting) return;
-        waiting->type->interrupt(*waiting, false);
-        while (waiting->type->is_operation &&
-               static_cast<operation*>(waiting)->progress == operation::state::pending)
-            reap_with_inbox(platform::unlimited);
-    }
-
-    /// Drops what is queued of fibers that are about to be destroyed.
-    void forget_doomed() noexcept {
-        const auto doomed = [](const ready_node& node) { return node.owner && node.owner->doomed; };
-        ready_.remove_if(doomed);
-        deferred_.remove_if(doomed);
+    /// The groups in all scopes of a fiber that is prepared but stays, and of its branches.
+    void take_groups_from(fiber& top) noexcept {
+        fiber_list left;
+        left.push(top);
+        while (fiber* const self = left.pop())
+            self->for_each_scope([&](cancel_scope& scope) {
+                take_groups_in(scope);
+                for (nursery* branches = scope.nurseries; branches; branches = branches->next)
+                    for (fiber* each = branches->first; each; each = each->next) left.push(*each);
+            });
     }
 
     /// A failure whose task is gone.
@@ -1000,7 +1004,7 @@ private:
                 continue;
             }
             spawned_fiber& failed = record_of(*node);
-            const std::exception_ptr exception = failed.promise->exception;
+            const std::exception_ptr exception = failed.innermost->exception;
             dispose(failed);
             rethrow(exception);
         }
@@ -1011,11 +1015,11 @@ private:
         spawned_fiber* oldest = nullptr;  // the list begins with the newest
         for (fiber* each = tasks_.first; each; each = each->next) {
             auto& task = static_cast<spawned_fiber&>(*each);
-            if (task.promise->failed() && !task.reported && !task.joiner) oldest = &task;
+            if (task.innermost->failed() && !task.reported && !task.joiner) oldest = &task;
         }
         if (!oldest) return;
         oldest->reported = true;
-        rethrow(oldest->promise->exception);
+        rethrow(oldest->innermost->exception);
     }
 
     static void rethrow([[maybe_unused]] const std::exception_ptr& exception) {
@@ -1024,10 +1028,12 @@ private:
 #endif
     }
 
-    /// Drops what was queued: coroutines are destroyed with their fibers.
+    /// Drops what was queued: coroutines are destroyed with their fibers, which are queued no more.
     static void discard(ready_queue& queue) {
-        while (ready_node* node = queue.pop())
-            if (!node->waiter) {
+        while (ready_node* const node = queue.pop())
+            if (node->waiter) {
+                node->owner->waiting = nullptr;
+            } else {
                 auto& function = static_cast<posted_function&>(*node);
                 function.run(function, false);
             }
@@ -1096,6 +1102,7 @@ private:
     unsigned unusual_ = has_no_tasks;  // all that a turn need not look at while it is 0
     bool closing_ = false;
     bool destroying_ = false;
+    bool disposing_ = false;
     bool has_resident_ = false;  // a run that is to last
     inbox inbox_;
     ready_queue ended_;
@@ -1106,6 +1113,7 @@ private:
     timer_list ticking_;  // who waits for a tick
     decay_timer decay_{*this};
     ready_queue failures_;
+    ready_queue disposed_;
     std::size_t live_ = 0;  // tasks that have not ended
     loop_dependent* dependents_ = nullptr;
     socket_list sockets_;
@@ -1114,8 +1122,6 @@ private:
     fiber outside_;        // of coroutines that are not tasks, and the root of the tree
     nursery tasks_;        // what was spawned on its own
     nursery guests_;       // tasks that other libraries' coroutines await
-    posted_queue posted_;
-    posted_turn posted_turn_{*this};
     std::atomic<const void*> thread_{nullptr};  // the identity of the one in which it runs
 };
 
@@ -1128,8 +1134,6 @@ inline socket_state* first_socket_beside(const socket_state& socket) noexcept {
 inline void guest::begin(std::coroutine_handle<> frame, promise_base& promise,
                          std::coroutine_handle<> awaits_it) {
     host = awaits_it;
-    promise.owner = this;
-    innermost = &promise;
     ended = [](fiber& self) {
         auto& gone = static_cast<guest&>(self);
         gone.ended = nullptr;
@@ -1141,7 +1145,10 @@ inline void guest::begin(std::coroutine_handle<> frame, promise_base& promise,
         this_thread().current = this_thread().outside;
         transfer_to(gone.host);
     };
-    if (detail::loop* const running = this_thread().running) return running->admit(*this, frame);
+    innermost = &promise;
+    promise.owner = this;
+    if (detail::loop* const running = this_thread().running)
+        return running->admit(*this, frame, promise);
     in_cancelled = true;  // see loop::adopt
     transfer_to(frame);
 }
@@ -1152,6 +1159,7 @@ inline guest::~guest() {
     for_each_scope([](cancel_scope& each) {
         while (each.nurseries) each.nurseries->detach();
     });
+    if (!loop) destroy_frames(innermost, false);
 }
 
 inline fiber& outside_fiber(loop* waits_in) noexcept {

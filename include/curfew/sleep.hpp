@@ -73,7 +73,10 @@ private:
 
     static const suspension_type& type_of(kind how) noexcept {
         static constexpr suspension_type sleeping{
-            [](suspension& self, bool) noexcept { static_cast<pause&>(self).end(true); },
+            [](suspension& self, cancellation&) noexcept {
+                static_cast<pause&>(self).end(true);
+                return true;
+            },
             [](const suspension& self, wait_report& report) noexcept {
                 const auto& sleep = static_cast<const pause&>(self);
                 report.what = "sleep";
@@ -82,7 +85,7 @@ private:
             },
         };
         static constexpr suspension_type giving_way{
-            [](suspension&, bool) noexcept {},
+            [](suspension&, cancellation&) noexcept { return true; },
             [](const suspension&, wait_report& report) noexcept { report.what = "next turn"; },
         };
         static constexpr suspension_type until_tick{
@@ -173,7 +176,7 @@ private:
         canceled_ = self.cancelled();
         if (canceled_ && !share_is_used_up()) return false;
         static constexpr suspension_type kind{
-            [](suspension&, bool) noexcept {},
+            [](suspension&, cancellation&) noexcept { return true; },
             [](const suspension&, wait_report& report) noexcept { report.what = "next turn"; },
         };
         type = &kind;

@@ -28,16 +28,16 @@ struct promise;
 
 /// What all promises of tasks have in common.
 struct promise_base : recycled {
-    fiber* owner = nullptr;                // whose line of execution this is; set when it starts
-    std::coroutine_handle<> continuation;  // who awaits it; null: it is the fiber's first
+    fiber* owner = nullptr;          // whose line of execution this is; set when it starts
+    promise_base* caller = nullptr;  // of the task that awaits it; null: it is the fiber's first
+    std::coroutine_handle<>* held_by = nullptr;  // where the owner of the frame keeps its handle
 #if CURFEW_EXCEPTIONS
     std::exception_ptr exception;
 #else
     static inline const std::exception_ptr exception;  // there are none
 #endif
 #if CURFEW_SOURCE_LOCATIONS
-    promise_base* caller = nullptr;  // the task that awaits it
-    call_site where{};               // its last co_await
+    call_site where{};  // its last co_await
 #endif
 
     struct final_awaiter {
@@ -45,13 +45,12 @@ struct promise_base : recycled {
         template <class Promise>
         void await_suspend(std::coroutine_handle<Promise> ended) const noexcept {
             promise_base& promise = ended.promise();
-#if CURFEW_SOURCE_LOCATIONS
-            promise.owner->innermost = promise.caller;
-#endif
-            if (promise.continuation)
-                transfer_to(promise.continuation);
-            else
+            if (promise_base* const goes_on = promise.caller) {
+                promise.owner->innermost = goes_on;
+                transfer_to(*goes_on->held_by);
+            } else {
                 promise.owner->end();
+            }
         }
         void await_resume() const noexcept {}
     };
@@ -120,19 +119,32 @@ inline constinit fiber no_fiber{};
     fatal_in(self ? *self : no_fiber, mistake);
 }
 
+/// Destroys the coroutines of a fiber where they are suspended, the innermost first: so each finds
+/// alive what is around it, and none destroys another one within itself, which would take stack for
+/// each of them. Whoever owned them then holds nothing. The fiber's first is spared on request.
+inline void destroy_frames(promise_base* innermost, bool first_too = true) noexcept {
+    while (innermost && (innermost->caller || first_too)) {
+        promise_base* const caller = innermost->caller;
+        std::exchange(*innermost->held_by, nullptr).destroy();
+        innermost = caller;
+    }
+}
+
 /// What runs tasks takes their frames.
 struct task_access {
     /// The frame of a task that is about to run, and that stays its owner.
     template <class T>
     static std::coroutine_handle<promise<T>> begin(const task<T>& work) noexcept {
         work.check_startable();
-        return work.frame_;
+        return work.frame();
     }
-    /// The same, for an owner that destroys it.
+    /// The same, for an owner that destroys it, and that says where it keeps the handle.
     template <class T>
     static std::coroutine_handle<promise<T>> take(task<T>& work) noexcept {
         work.check_startable();
-        return std::exchange(work.frame_, nullptr);
+        const auto frame = work.frame();
+        work.frame_ = nullptr;
+        return frame;
     }
 };
 
@@ -161,7 +173,6 @@ struct guest : fiber {
     void begin(std::coroutine_handle<> frame, promise_base& promise, std::coroutine_handle<> host);
 
     std::coroutine_handle<> host;
-    ready_node start;  // queued until it begins
 };
 
 template <class T>
@@ -240,10 +251,12 @@ public:
     using value_type = T;
 
     task() noexcept = default;
-    task(task && other) noexcept : frame_(std::exchange(other.frame_, nullptr)) {}
+    task(task && other) noexcept { hold(std::exchange(other.frame_, nullptr)); }
     task& operator=(task&& other) noexcept {
         task moved(std::move(other));
-        std::swap(frame_, moved.frame_);
+        const auto mine = frame_;
+        hold(moved.frame_);
+        moved.hold(mine);
         return *this;
     }
     ~task() {
@@ -260,11 +273,8 @@ public:
         void await_suspend(std::coroutine_handle<Promise> parent) noexcept {
             auto& promise = frame_.promise();
             promise.owner = parent.promise().owner;
-            promise.continuation = parent;
-#if CURFEW_SOURCE_LOCATIONS
             promise.caller = &parent.promise();
             promise.owner->innermost = &promise;
-#endif
             detail::transfer_to(frame_);
         }
         T await_resume() { return frame_.promise().take(); }
@@ -292,27 +302,38 @@ public:
     /// The task stays the owner of its frame and must live until it has ended.
     any_awaiter operator co_await() noexcept {
         check_startable();
-        return any_awaiter(frame_);
+        return any_awaiter(frame());
     }
     friend awaiter awaiter_in_task(task& work) noexcept {
         work.check_startable();
-        return awaiter(work.frame_);
+        return awaiter(work.frame());
     }
 
 private:
     friend promise_type;
     friend detail::task_access;
 
-    explicit task(std::coroutine_handle<promise_type> frame) noexcept : frame_(frame) {}
+    explicit task(std::coroutine_handle<promise_type> frame) noexcept : frame_(frame) {
+        frame.promise().held_by = &frame_;
+    }
+
+    /// Becomes the owner of a frame, which then knows where its handle is.
+    void hold(std::coroutine_handle<> frame) noexcept {
+        frame_ = frame;
+        if (frame_) this->frame().promise().held_by = &frame_;
+    }
+
+    std::coroutine_handle<promise_type> frame() const noexcept {
+        return std::coroutine_handle<promise_type>::from_address(frame_.address());
+    }
 
     void check_startable() const noexcept {
         if (!frame_)
             detail::fatal_here("an empty task is awaited: it was moved from or never made");
-        if (frame_.promise().owner || frame_.promise().continuation)
-            detail::fatal_here("a task is awaited twice");
+        if (frame().promise().owner) detail::fatal_here("a task is awaited twice");
     }
 
-    std::coroutine_handle<promise_type> frame_;
+    std::coroutine_handle<> frame_;  // of a promise_type
 };
 
 namespace detail {

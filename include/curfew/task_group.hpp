@@ -80,7 +80,7 @@ public:
         if (left)
             detail::fatal_at(made_at_,
                              "a task_group goes out of scope with children: co_await join() first");
-        loop_.kill(*this);
+        loop_.destroy_all(*this);
     }
 
     /// Starts `work` in the loop's next turn. The handle may be dropped; who keeps it can cancel
@@ -92,7 +92,7 @@ public:
         const auto frame = detail::task_access::take(work);
         record.ended = &note_end<T>;
         loop_.spawn(frame, frame.promise(), record, *this);
-        if (size_++ == 0 && joiner_) loop_.withdraw_here(joiner_->end_);  // its join goes on
+        if (size_++ == 0 && joiner_) loop_.unready(*joiner_);  // its join goes on waiting
         if (cancelled_) record.cancel(record.root);
         if (interrupted_) record.mark_root(true);
         return join_handle<T>(record);
@@ -122,9 +122,7 @@ public:
         joiner(const joiner&) = delete;
         joiner& operator=(const joiner&) = delete;
         ~joiner() {
-            if (group_.joiner_ != this) return;
-            group_.joiner_ = nullptr;
-            group_.loop_.withdraw_here(end_);
+            if (group_.joiner_ == this) group_.joiner_ = nullptr;
         }
 
         bool await_ready() const noexcept { return group_.size_ == 0; }
@@ -134,10 +132,11 @@ public:
             group_.loop_.check_thread();
             if (group_.joiner_) detail::fatal("a task_group is joined twice at the same time");
             static constexpr detail::suspension_type joining{
-                [](suspension& self, bool abort) noexcept {
+                [](suspension& self, detail::cancellation& by) noexcept {
                     auto& group = static_cast<joiner&>(self).group_;
                     group.interrupted_ = true;
-                    group.cancel_from_outside(abort);
+                    by.add(group);
+                    return group.size_ == 0;
                 },
                 [](const suspension&, detail::wait_report& report) noexcept {
                     report.what = "join of a task_group";
@@ -151,29 +150,15 @@ public:
             since = group_.loop_.recent();
             owner->waiting = this;
             group_.joiner_ = this;
-            end_.owner = owner;
-            if (owner->cancelled()) joining.interrupt(*this, false);
+            if (!owner->cancelled()) return;
+            detail::cancellation passed_on(false);
+            joining.interrupt(*this, passed_on);
         }
 
         optional_result await_resume() { return group_.report(owner); }
 
     private:
-        friend task_group;
-
-        /// Posted when the last child has ended, and taken back should there be another one before
-        /// it is its turn.
-        struct end_of_children : detail::posted_function {
-            joiner& told;
-            explicit end_of_children(joiner& waiting) noexcept : told(waiting) {
-                run = [](posted_function& self, bool wanted) {
-                    joiner& to = static_cast<end_of_children&>(self).told;
-                    if (wanted) to.group_.loop_.resume(to);
-                };
-            }
-        };
-
         task_group& group_;
-        end_of_children end_{*this};
     };
 
     /// Waits until all children have ended, also those that are spawned meanwhile. Yields the first
@@ -193,7 +178,7 @@ private:
         self.loop->check_thread();
         auto& child = static_cast<detail::spawned_fiber&>(self);
         auto& group = static_cast<task_group&>(*child.home);
-        auto& promise = static_cast<detail::promise<T>&>(*child.promise);
+        auto& promise = static_cast<detail::promise<T>&>(*child.innermost);
         if (promise.failed()) {
             child.reported = true;
             if (!group.failed()) group.failed_by_ = promise.exception;
@@ -212,7 +197,7 @@ private:
 
     static void note_gone(detail::nursery& home) noexcept {
         auto& group = static_cast<task_group&>(home);
-        if (--group.size_ == 0 && group.joiner_) group.loop_.post_here(group.joiner_->end_);
+        if (--group.size_ == 0 && group.joiner_) group.loop_.resume_joiner(*group.joiner_);
     }
 
     static std::error_code error_of(const std::error_code& error) noexcept { return error; }
@@ -253,7 +238,7 @@ private:
     bool cut_short_ = false;    // a child has been, by what is around the group
     const int exceptions_ = std::uncaught_exceptions();
     std::size_t size_ = 0;
-    joiner* joiner_ = nullptr;
+    detail::suspension* joiner_ = nullptr;
     std::error_code error_;
     std::exception_ptr failed_by_;
 };

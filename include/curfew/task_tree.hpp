@@ -141,10 +141,12 @@ private:
     Task look_at(const fiber& self) const {
         Task info;
         info.cancelled = self.cancelled();
-        if (!notes_about(&self).empty())
-            info.state = self.waiting ? Task::condition::ready : Task::condition::starting;
+        if (!self.has_begun())
+            info.state = Task::condition::starting;
         else if (!self.waiting)
             info.state = Task::condition::running;
+        else if (!notes_about(&self).empty())
+            info.state = Task::condition::ready;
         if (self.waiting) look_at(*self.waiting, info);
         bool reached = true;  // by limits further out
         for (const cancel_scope* scope = self.scope;; scope = scope->parent) {
@@ -154,7 +156,7 @@ private:
             if (scope == &self.root) break;
         }
         turn_round(info.children);
-        if (self.waiting) add_stack(self.innermost, info);
+        if (self.waiting && self.has_begun()) add_stack(self.innermost, info);
         return info;
     }
 

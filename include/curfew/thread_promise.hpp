@@ -118,12 +118,14 @@ public:
         template <class Promise>
         bool await_suspend(std::coroutine_handle<Promise> coroutine) noexcept {
             static constexpr detail::suspension_type kind{
-                [](detail::suspension& self, bool) noexcept {
+                [](detail::suspension& self, detail::cancellation&) noexcept {
                     auto& waiting = static_cast<awaiter&>(self);
-                    if (!waiting.awaited_ || !waiting.state_.cancel()) return;
+                    if (!waiting.awaited_) return true;
+                    if (!waiting.state_.cancel()) return false;  // it is on its way
                     waiting.awaited_ = false;
                     waiting.canceled_ = true;
                     waiting.loop_->make_ready(waiting.as_suspension());
+                    return true;
                 },
                 [](const detail::suspension&, detail::wait_report& report) noexcept {
                     report.what = "another thread";

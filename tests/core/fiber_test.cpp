@@ -2,10 +2,15 @@
 
 #include <doctest/doctest.h>
 
+#include <memory>
 #include <vector>
+
+#include "../support/effort.hpp"
+#include "../support/small_stack.hpp"
 
 using curfew::fiber;
 using curfew::detail::cancel_scope;
+using curfew::detail::cancellation;
 using curfew::detail::nursery;
 using curfew::detail::suspension;
 using curfew::detail::suspension_type;
@@ -19,8 +24,9 @@ struct wait_of : suspension {
 
     explicit wait_of(fiber& self) {
         static constexpr suspension_type counting{
-            [](suspension& pending, bool abort) noexcept {
-                static_cast<wait_of&>(pending).interrupts.push_back(abort);
+            [](suspension& pending, cancellation& by) noexcept {
+                static_cast<wait_of&>(pending).interrupts.push_back(by.aborts());
+                return false;
             },
             [](const suspension&, wait_report&) noexcept {},
         };
@@ -459,13 +465,14 @@ TEST_CASE("a shield in a child keeps what is inside it, and the fibers there") {
     CHECK(child.cancelled());
 }
 
-TEST_CASE("cancel_from_outside makes none of its fibers an origin, cancel_each makes all of them") {
+TEST_CASE("a cancellation from outside makes none of its fibers an origin, cancel_each makes all "
+          "of them") {
     fiber parent;
     nursery children;
     fiber first, second;
     children.attach(parent.root);
     children.add(first);
-    children.cancel_from_outside(false);
+    cancellation(false).add(children);
     CHECK(first.cancelled());
     CHECK_FALSE(first.root.origin);
     CHECK_FALSE(parent.cancelled());
@@ -564,4 +571,86 @@ TEST_CASE("a nursery that outlives its fiber is taken over by the scope that fib
     CHECK(grandchild.root.parent == &parent.root);
     parent.cancel(parent.root);
     CHECK(grandchild.cancelled());
+}
+
+// Depth -------------------------------------------------------------------------------------------
+
+namespace {
+
+/// A fiber within another, and so on. (Without destructors that call each other.)
+struct level {
+    nursery home;
+    fiber self;
+    wait_of wait{self};
+};
+
+}  // namespace
+
+TEST_CASE("a tree is cancelled without stack in proportion to its depth, each fiber once") {
+    const std::size_t depth = test::scaled(100'000);
+    std::size_t reached = 0;
+    const bool ran = test::on_small_stack([&] {
+        fiber top;
+        std::vector<std::unique_ptr<level>> levels;
+        for (fiber* around = &top; levels.size() < depth; around = &levels.back()->self) {
+            levels.push_back(std::make_unique<level>());
+            levels.back()->home.attach(around->root);
+            levels.back()->home.add(levels.back()->self);
+        }
+        top.cancel(top.root, true);
+        top.cancel(top.root);
+        for (const auto& each : levels)
+            reached += each->self.cancelled() && each->wait.interrupts == calls{true};
+    });
+    REQUIRE(ran);
+    CHECK(reached == depth);
+}
+
+TEST_CASE("what cancels another fiber when it is interrupted uses no stack for each") {
+    struct passes_on : suspension {
+        fiber* joined;
+        passes_on(fiber& self, fiber* other) : joined(other) {
+            static constexpr suspension_type passing{
+                [](suspension& pending, cancellation& by) noexcept {
+                    if (fiber* const its = static_cast<passes_on&>(pending).joined)
+                        by.add_origin(*its);
+                    return false;
+                },
+                [](const suspension&, wait_report&) noexcept {},
+            };
+            type = &passing;
+            self.waiting = this;
+        }
+    };
+    const std::size_t length = test::scaled(100'000);
+    std::size_t reached = 0;
+    const bool ran = test::on_small_stack([&] {
+        std::vector<fiber> chain(length);
+        std::vector<std::unique_ptr<passes_on>> waits;
+        for (std::size_t i = 0; i < length; ++i)
+            waits.push_back(
+                std::make_unique<passes_on>(chain[i], i + 1 < length ? &chain[i + 1] : nullptr));
+        chain.front().cancel(chain.front().root);
+        for (const fiber& each : chain) reached += each.cancelled() && each.root.origin;
+    });
+    REQUIRE(ran);
+    CHECK(reached == length);
+}
+
+TEST_CASE("a fiber that has not begun is cancelled, and its place in the queue is its own") {
+    curfew::detail::ready_queue queue;
+    fiber parent, first, second;
+    nursery children;
+    children.attach(parent.root);
+    for (fiber* each : {&first, &second}) {
+        each->waiting = &curfew::detail::not_begun;
+        queue.push(each->turn);
+        children.add(*each);
+    }
+    parent.cancel(parent.root);
+    CHECK(first.cancelled());
+    CHECK(second.cancelled());
+    CHECK(queue.pop() == &first.turn);
+    CHECK(queue.pop() == &second.turn);
+    CHECK(queue.empty());
 }

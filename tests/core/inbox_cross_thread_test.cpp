@@ -13,12 +13,12 @@
 #include "../support/effort.hpp"
 
 using curfew::detail::inbox;
-using curfew::detail::posted_function;
-using curfew::detail::posted_queue;
+using curfew::detail::ready_node;
+using curfew::detail::ready_queue;
 
 namespace {
 
-struct numbered : posted_function {
+struct numbered : ready_node {
     std::size_t thread = 0;
     std::size_t number = 0;
 };
@@ -51,8 +51,8 @@ private:
 
 TEST_CASE("an inbox gives what was pushed, first in, first out, behind what is there already") {
     inbox box;
-    posted_queue queue;
-    std::array<posted_function, 4> node;
+    ready_queue queue;
+    std::array<ready_node, 4> node;
     CHECK(box.empty());
     CHECK_FALSE(box.take(queue));
     CHECK(queue.empty());
@@ -70,8 +70,8 @@ TEST_CASE("an inbox gives what was pushed, first in, first out, behind what is t
 
 TEST_CASE("an inbox says who has to wake the loop: the first since it was emptied") {
     inbox box;
-    posted_queue queue;
-    posted_function a, b;
+    ready_queue queue;
+    ready_node a, b;
     CHECK(box.push(a));
     CHECK_FALSE(box.push(b));
     box.take(queue);
@@ -81,8 +81,8 @@ TEST_CASE("an inbox says who has to wake the loop: the first since it was emptie
 TEST_CASE(
     "an inbox keeps a stop beside what is pushed, before it and after it, and tells it once") {
     inbox box;
-    posted_queue queue;
-    posted_function a, b;
+    ready_queue queue;
+    ready_node a, b;
     box.push(a);
     CHECK_FALSE(box.stop_asked_for());
     box.stop();
@@ -126,11 +126,11 @@ TEST_CASE("threads push into an inbox that is being emptied: nothing is lost, ea
     // A loop that sleeps until it is woken, and then takes what there is: were a wake-up missing,
     // it would sleep for ever.
     std::vector<std::size_t> next(threads, 0);
-    posted_queue queue;
+    ready_queue queue;
     for (std::size_t taken = 0; taken < threads * each;) {
         bell.wait();
         box.take(queue);
-        for (; posted_function* const node = queue.pop(); ++taken) {
+        for (; ready_node* const node = queue.pop(); ++taken) {
             const auto& it = static_cast<const numbered&>(*node);
             REQUIRE(it.number == next[it.thread]);
             ++next[it.thread];

@@ -104,16 +104,6 @@ TEST_CASE("removing the only node leaves an empty queue that works") {
     CHECK(drained(queue) == nodes{&b});
 }
 
-TEST_CASE("removing what is not queued changes nothing") {
-    ready_queue queue;
-    ready_node a, b, stranger;
-    queue.remove(stranger);
-    queue.push(a);
-    queue.push(b);
-    queue.remove(stranger);
-    CHECK(drained(queue) == nodes{&a, &b});
-}
-
 TEST_CASE("a ready queue behaves like a deque in random sequences") {
     const unsigned seed = std::random_device()();
     CAPTURE(seed);
@@ -157,42 +147,4 @@ TEST_CASE("a ready queue behaves like a deque in random sequences") {
         }
         REQUIRE(queue[which].empty() == model[which].empty());
     }
-}
-
-TEST_CASE("remove_if takes out all unwanted nodes, and the rest keeps its order") {
-    for (unsigned unwanted = 0; unwanted < 16; ++unwanted) {  // one bit for each node
-        CAPTURE(unwanted);
-        ready_queue queue;
-        std::array<ready_node, 4> node;
-        ready_node late;
-        for (auto& each : node) queue.push(each);
-        int asked = 0;
-        queue.remove_if([&](const ready_node& each) {
-            ++asked;
-            return (unwanted >> (&each - node.data()) & 1) != 0;
-        });
-        CHECK(asked == 4);
-        CHECK(queue.empty() == (unwanted == 15));
-        queue.push(late);  // the end is where it should be
-
-        nodes expected;
-        for (std::size_t i = 0; i < 4; ++i)
-            if (!(unwanted >> i & 1)) expected.push_back(&node[i]);
-        expected.push_back(&late);
-        CHECK(drained(queue) == expected);
-    }
-}
-
-TEST_CASE("remove_if on an empty queue changes nothing, and the queue works on") {
-    ready_queue queue, other;
-    ready_node a, b;
-    queue.remove_if([](const ready_node&) { return true; });
-    CHECK(queue.empty());
-    queue.push(a);
-    queue.remove_if([](const ready_node&) { return true; });
-    CHECK(queue.empty());
-    other.push(b);
-    queue.append(other);
-    queue.remove_if([](const ready_node&) { return false; });
-    CHECK(drained(queue) == nodes{&b});
 }

@@ -6,6 +6,10 @@
 // Cancelling a scope marks it, the scopes inside it and those of the fibers in its nurseries, and
 // interrupts what they wait for; everything that is started in a marked scope ends at once. A
 // shield is a scope that is not marked from outside.
+//
+// Trees, and chains of fibers that wait for each other, may be a million deep. So nothing here
+// calls itself for each level: who goes through them keeps a list of the fibers that are left to
+// visit.
 #pragma once
 
 #include <coroutine>
@@ -66,17 +70,56 @@ struct nursery {
 
     void add(fiber& child) noexcept;
 
-    /// Cancels its fibers because the scope they live in has been cancelled. (Like all cancelling,
-    /// this uses stack in proportion to the depth of the tree.)
-    void cancel_from_outside(bool abort) noexcept;
-
     /// Cancels its fibers each for itself, whatever happens around them.
     void cancel_each(bool abort = false) noexcept;
+};
+
+/// Some fibers that have begun and have not come to their end: until then their `turn` is in no
+/// queue, and links them here.
+class fiber_list {
+public:
+    void push(fiber& self) noexcept;
+    /// The one that was pushed last; null when empty.
+    fiber* last() const noexcept;
+    fiber* pop() noexcept;
+
+private:
+    ready_node* last_ = nullptr;
+};
+
+/// A cancellation on its way through the tree.
+class cancellation {
+public:
+    /// With `abort` it aborts the sockets of pending operations.
+    explicit cancellation(bool abort) noexcept : abort_(abort) {}
+    cancellation(const cancellation&) = delete;
+    cancellation& operator=(const cancellation&) = delete;
+    ~cancellation() { carry_out(); }
+
+    bool aborts() const noexcept { return abort_; }
+
+    /// `self` is cancelled because the scope it lives in is.
+    void add(fiber& self) noexcept;
+    void add(nursery& all) noexcept;
+
+    /// `self` is cancelled itself.
+    void add_origin(fiber& self) noexcept;
+
+    /// In `outer` and all inside it. Interrupts what the fiber waits for, if that is inside.
+    void reach(fiber& self, cancel_scope& outer) noexcept;
+
+private:
+    void carry_out() noexcept;
+
+    const bool abort_;
+    fiber_list left_;  // marked, and not yet reached
 };
 
 }  // namespace detail
 
 struct fiber {
+    /// Queued until it begins; of a task that was spawned, at its end again.
+    detail::ready_node turn{{}, nullptr, this, nullptr};
     detail::cancel_scope* scope = &root;  // the innermost
     detail::loop* loop = nullptr;
     void (*ended)(fiber&) = nullptr;            // called at its end; null afterwards
@@ -86,16 +129,19 @@ struct fiber {
     fiber** link = nullptr;
     detail::cancel_scope root;
     // What every operation touches stands together.
-    detail::suspension* waiting = nullptr;  // null while it runs, and before it has begun
+    detail::suspension* waiting = nullptr;  // null while it runs
     /// What `scope` says. True, too, in a fiber that has no loop yet, so that its first operation
     /// takes the longer way, where it gets one: see loop::adopt.
     bool in_cancelled = false;
-    bool doomed = false;                    // about to be destroyed where it stands
+    bool being_destroyed = false;  // about to be destroyed where it stands
 
-    fiber() = default;
+    constexpr fiber() noexcept = default;
     fiber(const fiber&) = delete;
     fiber& operator=(const fiber&) = delete;
     ~fiber() { leave_home(); }
+
+    /// False: its `turn` is queued.
+    bool has_begun() const noexcept { return !waiting || !waiting->type->is_start; }
 
     bool cancelled() const noexcept {
         CURFEW_ASSERT(in_cancelled == scope->cancelled || !loop);
@@ -136,9 +182,9 @@ struct fiber {
 
     /// Cancels `outer`, one of the scopes the fiber is in, and what is inside it up to a shield.
     void cancel(detail::cancel_scope& outer, bool abort = false) noexcept {
-        if (outer.cancelled) return;
+        if (outer.cancelled || being_destroyed) return;
         outer.origin = true;
-        reach(outer, abort);
+        detail::cancellation(abort).reach(*this, outer);
     }
 
     /// Something has ended with `canceled` because the innermost scope is cancelled.
@@ -162,25 +208,59 @@ struct fiber {
         link = nullptr;
         home = nullptr;
     }
-
-private:
-    friend detail::nursery;
-
-    void reach(detail::cancel_scope& outer, bool abort) noexcept {
-        detail::cancel_scope* first = scope;  // the innermost that is reached
-        for (auto* each = scope; each != &outer; each = each->parent)
-            if (each->shield) first = each->parent;
-        for (auto* each = first; each != outer.parent; each = each->parent) {
-            each->cancelled = true;
-            if (each == scope) in_cancelled = true;
-            for (auto* inside = each->nurseries; inside; inside = inside->next)
-                inside->cancel_from_outside(abort);
-        }
-        if (first == scope && waiting) waiting->type->interrupt(*waiting, abort);
-    }
 };
 
 namespace detail {
+
+inline void fiber_list::push(fiber& self) noexcept {
+    self.turn.next = last_;
+    last_ = &self.turn;
+}
+
+inline fiber* fiber_list::last() const noexcept { return last_ ? last_->owner : nullptr; }
+
+inline fiber* fiber_list::pop() noexcept {
+    fiber* const self = last();
+    if (self) last_ = last_->next;
+    return self;
+}
+
+inline void cancellation::add(fiber& self) noexcept {
+    // What waits in a fiber that is about to be destroyed has been interrupted already, and the
+    // scopes that it was in may be gone.
+    if (self.root.cancelled || self.being_destroyed) return;
+    self.mark_root(true);
+    // Others, such as one that has not begun yet, have nothing inside that could be reached.
+    if (self.has_begun() && (self.waiting || self.scope != &self.root || self.root.nurseries))
+        left_.push(self);
+}
+
+inline void cancellation::add(nursery& all) noexcept {
+    if (all.sealed) return;
+    for (fiber* each = all.first; each; each = each->next) add(*each);
+}
+
+inline void cancellation::add_origin(fiber& self) noexcept {
+    if (self.root.cancelled) return;
+    self.root.origin = true;
+    add(self);
+}
+
+inline void cancellation::reach(fiber& self, cancel_scope& outer) noexcept {
+    cancel_scope* first = self.scope;  // the innermost that is reached
+    for (auto* each = self.scope; each != &outer; each = each->parent)
+        if (each->shield) first = each->parent;
+    for (auto* each = first; each != outer.parent; each = each->parent) {
+        each->cancelled = true;
+        if (each == self.scope) self.in_cancelled = true;
+        for (auto* inside = each->nurseries; inside; inside = inside->next) add(*inside);
+    }
+    if (first == self.scope && self.waiting) self.waiting->type->interrupt(*self.waiting, *this);
+}
+
+inline void cancellation::carry_out() noexcept {
+    while (fiber* const next = left_.pop()) reach(*next, next->root);
+}
 
 inline void nursery::attach(cancel_scope& to) noexcept {
     detach();
@@ -190,7 +270,7 @@ inline void nursery::attach(cancel_scope& to) noexcept {
     to.nurseries = this;
     link = &to.nurseries;
     for (fiber* each = first; each; each = each->next) each->root.parent = scope;
-    if (to.cancelled) cancel_from_outside(false);
+    if (to.cancelled) cancellation(false).add(*this);
 }
 
 inline void nursery::detach() noexcept {
@@ -211,14 +291,9 @@ inline void nursery::add(fiber& child) noexcept {
     child.mark_root(scope && scope->cancelled);
 }
 
-inline void nursery::cancel_from_outside(bool abort) noexcept {
-    if (sealed) return;
-    for (fiber* each = first; each; each = each->next)
-        if (!each->root.cancelled) each->reach(each->root, abort);
-}
-
 inline void nursery::cancel_each(bool abort) noexcept {
-    for (fiber* each = first; each; each = each->next) each->cancel(each->root, abort);
+    cancellation each_of_them(abort);
+    for (fiber* each = first; each; each = each->next) each_of_them.add_origin(*each);
 }
 
 }  // namespace detail

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "../config.hpp"
-#include "posted_queue.hpp"
+#include "ready_queue.hpp"
 
 CURFEW_SYSTEM_HEADER
 
@@ -24,15 +24,14 @@ public:
     /// As far as one look can tell.
     CURFEW_HOT bool empty() const noexcept { return word_.load(std::memory_order_relaxed) == 0; }
 
-    /// Does not own the function, which stays in its place until it has been taken. True: there was
+    /// Does not own the node, which stays in its place until it has been taken. True: there was
     /// nothing before it, so the loop has to be woken.
-    bool push(posted_function& function) noexcept {
+    bool push(ready_node& node) noexcept {
         std::uintptr_t before = word_.load(std::memory_order_relaxed);
         std::uintptr_t after;
         do {
-            function.next = newest_in(before);
-            after = reinterpret_cast<std::uintptr_t>(static_cast<ready_node*>(&function)) |
-                    (before & stop_bit);
+            node.next = newest_in(before);
+            after = reinterpret_cast<std::uintptr_t>(&node) | (before & stop_bit);
         } while (!word_.compare_exchange_weak(before, after, std::memory_order_release,
                                               std::memory_order_relaxed));
         return before == 0;
@@ -46,7 +45,7 @@ public:
     }
 
     /// Appends all that was pushed, the oldest first. True if it is to stop.
-    CURFEW_COLD bool take(posted_queue& to) noexcept {
+    CURFEW_COLD bool take(ready_queue& to) noexcept {
         if (empty()) return false;
         const std::uintptr_t word = word_.exchange(0, std::memory_order_acquire);
         ready_node* newest = newest_in(word);
@@ -57,7 +56,7 @@ public:
             oldest = newest;
             newest = next;
         }
-        while (oldest) to.push(static_cast<posted_function&>(*std::exchange(oldest, oldest->next)));
+        while (oldest) to.push(*std::exchange(oldest, oldest->next));
         return word & stop_bit;
     }
 

@@ -19,79 +19,61 @@ struct ready_node {
     std::coroutine_handle<> waiter;
     ready_node* next;
     fiber* owner;
+    ready_node* before;
 };
 
+/// A ring, closed by a node of the queue's own: so a node can be taken out wherever it stands, and
+/// whoever does that need not know in which queue.
 class ready_queue {
 public:
-    ready_queue() = default;
+    ready_queue() noexcept { clear(); }
     ready_queue(const ready_queue&) = delete;
     ready_queue& operator=(const ready_queue&) = delete;
 
-    bool empty() const noexcept { return head_ == nullptr; }
+    bool empty() const noexcept { return ends_.next == &ends_; }
 
     void push(ready_node& node) noexcept {
-        node.next = nullptr;
-        *end_ = &node;
-        end_ = &node.next;
-    }
-
-    /// Before all others.
-    void push_first(ready_node& node) noexcept {
-        node.next = head_;
-        if (!head_) end_ = &node.next;
-        head_ = &node;
+        ready_node* const last = ends_.before;
+        node.next = &ends_;
+        node.before = last;
+        last->next = &node;
+        ends_.before = &node;
     }
 
     /// Null when empty.
     ready_node* pop() noexcept {
-        ready_node* node = head_;
-        if (!node) return nullptr;
-        head_ = node->next;
-        if (!head_) [[likely]]
-            end_ = &head_;
+        ready_node* const node = ends_.next;
+        if (node == &ends_) return nullptr;
+        remove(*node);
         return node;
     }
 
-    /// Puts all of `other` at the end.
+    /// Appends all nodes of `other`, which is empty afterwards.
     void append(ready_queue& other) noexcept {
         if (other.empty()) [[likely]]
             return;
-        *end_ = other.head_;
-        end_ = other.end_;
-        other.head_ = nullptr;
-        other.end_ = &other.head_;
+        ends_.before->next = other.ends_.next;
+        other.ends_.next->before = ends_.before;
+        other.ends_.before->next = &ends_;
+        ends_.before = other.ends_.before;
+        other.clear();
     }
 
-    /// Takes out one node if it is queued here; looks at all that stand before it.
-    void remove(ready_node& node) noexcept {
-        for (ready_node** at = &head_; *at; at = &(*at)->next) {
-            if (*at != &node) continue;
-            *at = node.next;
-            if (!node.next) end_ = at;
-            return;
-        }
-    }
-
-    /// Takes out all nodes of which `unwanted` is true; looks at every one.
-    template <class Predicate>
-    void remove_if(Predicate unwanted) noexcept {
-        ready_node** at = &head_;
-        while (ready_node* const node = *at)
-            if (unwanted(*node))
-                *at = node->next;
-            else
-                at = &node->next;
-        end_ = at;
+    /// Takes out a node that stands in some queue.
+    static void remove(ready_node& node) noexcept {
+        node.before->next = node.next;
+        node.next->before = node.before;
     }
 
     template <class Look>
     void for_each(Look look) const {
-        for (const ready_node* node = head_; node; node = node->next) look(*node);
+        for (const ready_node* node = ends_.next; node != &ends_; node = node->next) look(*node);
     }
 
 private:
-    ready_node* head_ = nullptr;
-    ready_node** end_ = &head_;
+    void clear() noexcept { ends_.next = ends_.before = &ends_; }
+
+    ready_node ends_;  // its `next` is the first node, and `before` it is the last
 };
 
 }  // namespace detail

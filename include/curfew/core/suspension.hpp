@@ -26,22 +26,33 @@ struct wait_report {
 };
 
 struct suspension;
+class cancellation;
 
 /// One constant table for each kind of suspension.
 struct suspension_type {
     /// Asks for the end of the wait: the fiber's innermost scope, or one around it, is cancelled.
-    /// With `abort`, a pending socket operation's socket is aborted. May complete the suspension
-    /// at once, never resumes it, and does nothing when it has completed already.
-    void (*interrupt)(suspension&, bool abort) noexcept;
+    /// May complete the suspension at once, never resumes it, and does nothing when it has
+    /// completed already. Where other fibers are to be cancelled with it, they are added to
+    /// `by`. True: it is complete, so it is queued until the fiber goes on; for operations this
+    /// says nothing.
+    bool (*interrupt)(suspension&, cancellation& by) noexcept;
     void (*describe)(const suspension&, wait_report&) noexcept;
     bool is_operation = false;
     bool needs_tick = false;  // or the end of other tasks, which may wait for one
+    bool is_start = false;
 };
 
 struct suspension : ready_node {
     const suspension_type* type;  // set, like `since`, when somebody is suspended in it
     ticks since;                  // about when that was: see loop::recent
 };
+
+inline constexpr suspension_type start_suspension{
+    [](suspension&, cancellation&) noexcept { return true; },
+    [](const suspension&, wait_report& report) noexcept { report.what = ""; }, false, false, true};
+
+/// What every fiber waits in that has not begun yet: it is its `turn` that is queued.
+inline constinit suspension not_begun{{}, &start_suspension, endless};
 
 }  // namespace detail
 }  // namespace curfew

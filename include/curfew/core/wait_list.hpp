@@ -32,9 +32,10 @@ protected:
                  const suspension_type& kind) noexcept;
 
     /// What every list_waiter does when it is cancelled.
-    static void interrupt(suspension& self, bool) noexcept {
+    static bool interrupt(suspension& self, cancellation&) noexcept {
         auto& waiter = static_cast<list_waiter&>(self);
         if (waiter.link_) waiter.complete(outcome::canceled);
+        return true;
     }
 
     /// Notes that a cancellation has been seen, and gives what the caller is to be told.
