@@ -320,14 +320,15 @@ REACTOR_TEST("a future travels between contexts: after a limit in one it is awai
 
 namespace {
 
-/// Whether a thread is within the loop's `wake`, which takes it long. Outlives the reactor.
+/// Whether another thread is within the loop's `wake`, which takes it long. Outlives the reactor.
 struct slow_wake {
     std::shared_ptr<test::watched_reactor::log> log =
         std::make_shared<test::watched_reactor::log>();
     std::atomic<bool> within{false};
 
     slow_wake() {
-        log->after_wake = [this] {
+        log->after_wake = [this, own = std::this_thread::get_id()] {
+            if (std::this_thread::get_id() == own) return;
             within.store(true);
             std::this_thread::sleep_for(20ms);
             within.store(false);
@@ -369,3 +370,29 @@ REACTOR_TEST("a context ends when the one who gives a value has done with it") {
     CHECK_FALSE(slow.within.load());
     other.join();
 }
+
+#if CURFEW_EXCEPTIONS
+REACTOR_TEST("a task is destroyed when the one who gives it a value has done with it") {
+    slow_wake slow;
+    std::atomic<bool> awaited{false};
+    thread_promise<int> promise;
+    auto future = promise.get_future();
+    std::thread other([&] {
+        while (!awaited.load()) std::this_thread::yield();
+        promise.set_value(1);
+    });
+    io_context ctx(std::make_unique<test::watched_reactor>(kind, slow.log));
+    const auto stopped = [](io_context& own, thread_future<int>& from, slow_wake& state,
+                            std::atomic<bool>& waits) -> task<> {
+        own.post([&] {
+            waits.store(true);
+            while (!state.within.load()) std::this_thread::yield();
+            own.stop();  // so the value has been posted, and the task will not see it
+        });
+        (void)co_await from;
+    };
+    CHECK_THROWS_AS(ctx.block_on(stopped(ctx, future, slow, awaited)), std::system_error);
+    CHECK_FALSE(slow.within.load());
+    other.join();
+}
+#endif
