@@ -100,6 +100,34 @@ REACTOR_TEST("a task that is on its way home may be destroyed with its context")
     CHECK(alive == 0);
 }
 
+#if CURFEW_EXCEPTIONS
+REACTOR_TEST("a task that is on its way home may be destroyed, and does not arrive") {
+    struct in_thread_then_stop {
+        io_context& own;
+        bool await_ready() const noexcept { return false; }
+        void await_suspend(std::coroutine_handle<> self) const {
+            own.post([self, &ctx = own] {
+                std::thread([self] { self.resume(); }).join();
+                ctx.stop();  // before the loop looks at what has come
+            });
+        }
+        void await_resume() const noexcept {}
+    };
+    io_context ctx(kind);
+    int alive = 0;
+    bool arrived = false;
+    const auto wander = [](io_context& own, bool& home, counted) -> task<> {
+        co_await in_thread_then_stop{own};
+        co_await yield();
+        home = true;
+    };
+    CHECK_THROWS_AS(ctx.block_on(wander(ctx, arrived, counted(alive))), std::system_error);
+    CHECK(alive == 0);
+    ctx.run();
+    CHECK_FALSE(arrived);
+}
+#endif
+
 #if TEST_CAN_DIE && !defined(NDEBUG)
 REACTOR_TEST("a task that another thread has resumed, and that does not go home, is fatal") {
     const auto waits = [](std::thread& other) -> task<> {
