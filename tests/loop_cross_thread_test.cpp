@@ -484,8 +484,10 @@ REACTOR_TEST("a stop that races with the destruction of the awaiting task does n
     io_context ctx(kind);
     for (int i = 0; i < 200 * effort; ++i) {
         std::stop_source source;
+        std::atomic<bool> over{false};
         std::thread stopper([&] {
             if (i % 3 == 0) std::this_thread::yield();
+            if (i % 10 == 0) spin_until([&] { return over.load(); });  // whoever is quicker
             source.request_stop();
         });
         ctx.post([&] { ctx.stop(); });
@@ -495,6 +497,7 @@ REACTOR_TEST("a stop that races with the destruction of the awaiting task does n
         } catch (const std::system_error&) {
             ++destroyed;
         }
+        over.store(true);
         if (alive != 0) ++wrong;
         stopper.join();
         ctx.poll();

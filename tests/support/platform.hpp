@@ -62,6 +62,15 @@ inline bool says_reset(const std::error_code& ec) {
     return ec == std::errc::connection_reset || (native::is_wine() && ec == curfew::errc::eof);
 }
 
+/// Windows throws away what has arrived; Wine's is not Windows' own.
+inline bool keeps_what_came_before_a_reset() {
+#if defined(_WIN32)
+    return native::is_wine();
+#else
+    return true;
+#endif
+}
+
 /// What a write says after that. (Windows says the same again.)
 inline bool says_broken(const std::error_code& ec) {
 #if defined(_WIN32)
