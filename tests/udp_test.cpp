@@ -246,7 +246,12 @@ REACTOR_TEST("an error that nobody takes from the queue does not end one wait af
             CHECK(co_await waits_that_end(5) <= 1);
             CHECK((co_await with_timeout(socket.receive_from(buffer, sender), 5ms)).error() ==
                   errc::timed_out);
+            if (kind == reactor_kind::epoll) {  // which is told when there is one more
+                CHECK((co_await socket.send_to("ping", nobody)).ok());
+                CHECK((co_await with_timeout(socket.wait(readable), 10s)).ok());
+            }
             CHECK(socket.receive_error().ok());
+            while (socket.receive_error().ok()) {}
             CHECK(co_await waits_that_end(1) == 0);
         }
         CHECK((co_await socket.send_to("ping", nobody)).ok());

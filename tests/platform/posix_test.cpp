@@ -1,7 +1,7 @@
 // What only descriptors of POSIX systems can be: shared with others, or of another kind.
 #if !defined(_WIN32) && !defined(TEST_PLATFORM_QUIRKY)
 
-#include <curfew/platform/posix.hpp>
+#include <curfew/platform/platform.hpp>  // which is posix.hpp here
 
 #include <array>
 #include <cerrno>

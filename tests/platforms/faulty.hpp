@@ -149,7 +149,7 @@ inline int select(socket_handle highest, select_set& readable, select_set& writa
         ready = -1;
         for (select_set* set : {&readable, &writable, &failed})
             for (socket_handle each = 0; each <= highest; ++each)
-                faults::one_in(2) ? set->add(each) : set->remove(each);
+                faults::one_in(2) ? void(set->add(each)) : set->remove(each);
         return error;
     }
     if (faults::one_in(16)) time = std::chrono::nanoseconds::zero();
@@ -163,7 +163,7 @@ inline int select(socket_handle highest, select_set& readable, select_set& writa
                 !(told[i]->has(each) ? faults::one_in(8) : faults::one_in(64)))
                 continue;
             ready += told[i]->has(each) ? -1 : 1;
-            told[i]->has(each) ? told[i]->remove(each) : told[i]->add(each);
+            told[i]->has(each) ? told[i]->remove(each) : void(told[i]->add(each));
         }
     }
     if (faults::one_in(32)) ++ready;
