@@ -619,3 +619,18 @@ REACTOR_TEST("a limit that expires once the first is known aborts nobody else's 
         CHECK((co_await both.server.read_some(buffer)).value() > 0);
     });
 }
+
+#if CURFEW_EXCEPTIONS
+REACTOR_TEST("a combination is destroyed when one has won and the others are not cancelled yet") {
+    io_context ctx(kind);
+    const auto stops = [](io_context& own) -> task<> {
+        co_await yield();
+        own.stop();
+    };
+    const auto races = [](task<> first) -> task<> {
+        (void)co_await when_any(std::move(first), sleep_for(1h));
+    };
+    CHECK_THROWS_AS(ctx.block_on(races(stops(ctx))), std::system_error);
+    CHECK(ctx.poll() == 0);  // nothing of it is queued any more
+}
+#endif

@@ -240,8 +240,9 @@ struct promise<void> final : promise_base {
 /// task<> ask() { int n = co_await answer(); }
 /// ```
 /// An exception that leaves the coroutine comes out of the `co_await`. Chains of tasks that await
-/// each other use no stack, however long they are. A task that is never awaited never runs;
-/// destroying one frees its frame.
+/// each other use no stack, however long they are: neither when they run and end, nor when they are
+/// cancelled, nor when they are destroyed where they are suspended, which happens from the innermost
+/// outwards. A task that is never awaited never runs; destroying one frees its frame.
 ///
 /// Cancellation: what the task awaits ends with `errc::canceled`; the task decides what to do then.
 template <class T>
