@@ -66,12 +66,11 @@ public:
 
     void close(socket_state& socket, close_mode how, completions& done) noexcept override {
         const platform::socket_handle handle = socket.handle;
-        const bool has_peer =
-            is_pending_on_peer(socket.reader) || is_pending_on_peer(socket.writer);
+        const bool connecting = socket.writer && socket.writer->kind == operation_kind::connect;
         if (how == close_mode::abortive && socket.is_open()) platform::reset_on_close(handle);
         end_all(socket, outcome::closed);
         if (handle == platform::invalid_socket) return;
-        if (how == close_mode::graceful && has_peer) {
+        if (how == close_mode::graceful && !connecting && (socket.reader || socket.writer)) {
             look(0, done);
             if (close_when_reaped(socket, handle)) return;
         }
@@ -232,12 +231,6 @@ private:
             with.closed = why == outcome::closed;
             cancel(with);
         }
-    }
-
-    /// Whether the socket has a peer that could tell from a RST that this was pending.
-    static bool is_pending_on_peer(const operation* op) noexcept {
-        return op && op->socket->type == platform::transport::stream &&
-               op->kind != operation_kind::connect && op->kind != operation_kind::accept;
     }
 
     /// False: nothing is pending there.
