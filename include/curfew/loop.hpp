@@ -104,6 +104,8 @@ public:
             take_inbox();
             discard(ready_);
             discard(deferred_);
+            discard(yielded_);
+            discard(expired_);
             if (any->empty())
                 any->detach();
             else
@@ -178,6 +180,8 @@ public:
     void for_each_ready(Look look) const {
         ready_.for_each(look);
         deferred_.for_each(look);
+        yielded_.for_each(look);
+        expired_.for_each(look);
     }
 
     // Fibers and sockets -----------------------------------------------------------------------
@@ -432,12 +436,14 @@ public:
             // What comes from other threads is looked for before each wait that may block, and not
             // after it: whatever has become of the wake-up, what it was about is found here. It may
             // have ended a wait of the reactor's within a `close`, say, that was for another end.
+            std::size_t resumed = 0;
             if (unusual_ || !inbox_.empty()) [[unlikely]] {
                 if (!begin_unusual_turn(until_deadline, end)) break;
+                resumed = finish_unusual_turn(batch);
             } else {
                 reap(time_to_wait(until_deadline, end));
+                resumed = resume_ready(batch, endless);
             }
-            const std::size_t resumed = resume_ready(batch, endless);
             total += resumed;
             until_deadline = look_at_deadlines(resumed);
             if (how_many == extent::one && total > 0) break;
@@ -473,19 +479,20 @@ public:
         if (stopping()) return {0, true};
         state_.on_trampoline = true;
         bool more = look_at_once();
+        ready_all();
         do_chores();
-        std::size_t total = resume_ready(poll_batch, end);
+        std::size_t total = resume_all(end);
         const ticks begun = more ? ticks_now() : 0;
         for (int looks = 1; more && ready_.empty() && !stop_asked_for() && looks < most_looks;
              ++looks) {
             more = look_at_once();
-            total += resume_ready(poll_batch, end);
+            total += resume_all(end);
             if (have_looked_enough(begun)) break;
         }
         look_closely(total > 0);
         bool stopped = stopping();
         if (!stopped) {
-            total += resume_ready(poll_batch, end);
+            total += resume_all(end);
             if (total == 0 && owed) total = resume_ready(1, end, true);
             stopped = stopping();
         }
@@ -503,12 +510,14 @@ public:
         if (stopping()) return 0;
         tick();
         state_.on_trampoline = true;
+        state_.clock = nullptr;
         std::size_t total = 0;
         std::size_t owed = 0;  // turns of those who stand in the queue
         std::chrono::nanoseconds time = no_time;
         for (bool first = true;; first = false) {
             reap_with_inbox(time);
             if (stopping()) break;
+            ready_all();
             do_chores();
             if (first) ready_.for_each([&](const ready_node&) { ++owed; });
             std::size_t resumed = owed ? resume_ready(owed, endless) : 0;
@@ -531,7 +540,8 @@ private:
     static constexpr std::size_t poll_batch = 100'000;
     static constexpr int most_looks = 1000;  // of a poll
     static constexpr int most_looks_before_limits = 10'000;
-    static constexpr ticks longest_look = 1'000'000;  // ns, of many
+    static constexpr ticks longest_look = 250'000;    // ns, of many
+    static constexpr ticks longest_slice = 250'000;   // ns, of limits that expire together
     static constexpr int fair_share = 64;  // completions at once, between two suspensions
     static constexpr int deepest_check = 100;
     static constexpr std::ptrdiff_t little_memory = 256 * 1024;
@@ -557,7 +567,7 @@ private:
             self.state_ = {};
             self.state_.running = &self;
             self.state_.outside = self.state_.current = &self.outside_;
-            self.state_.share = fair_share;
+            self.state_.clock = &self.clock_;
             self.clock_.waited();
         }
         ~running_guard() {
@@ -610,7 +620,8 @@ private:
     }
 
     bool has_work() const noexcept {
-        return live_ > 0 || !ready_.empty() || !deferred_.empty() || !inbox_.empty();
+        return live_ > 0 || !ready_.empty() || !deferred_.empty() || !yielded_.empty() ||
+               !expired_.empty() || !inbox_.empty();
     }
 
     /// True once for each stop().
@@ -662,6 +673,44 @@ private:
         return true;
     }
 
+    /// The rest of it. First come those whose limits have expired, which have waited for longer.
+    CURFEW_COLD std::size_t finish_unusual_turn(std::size_t most) {
+        queue_yielded();
+        std::size_t resumed = resume_from(expired_, most, endless);
+        if (!expired_.empty()) unusual_ |= has_ready;
+        if (resumed < most && !stop_asked_for())
+            resumed += resume_from(ready_, most - resumed, endless);
+        note_ready();
+        return resumed;
+    }
+
+    /// Those who gave way in the turn before stand behind all who are ready now, with one entry for
+    /// all of them: when it is its turn, as many go on as the time of a turn allows, and one at least.
+    /// So what is always ready, however much of it there is, keeps nobody else waiting for long.
+    void queue_yielded() noexcept {
+        yielded_.append(deferred_);
+        if (yielded_.empty() || yielded_turn_.queued) return;
+        yielded_turn_.queued = true;
+        ready_.push(yielded_turn_);
+    }
+
+    CURFEW_COLD std::size_t resume_yielded(std::size_t most) {
+        const std::size_t resumed = resume_from(yielded_, most, endless);
+        if (!yielded_.empty()) {
+            yielded_turn_.queued = true;
+            ready_.push(yielded_turn_);
+        }
+        return resumed;
+    }
+
+    /// Stands in `ready_` for all who gave way.
+    struct yielded_turn : posted_function {
+        bool queued = false;
+        yielded_turn() noexcept {
+            run = [](posted_function&, bool) {};
+        }
+    };
+
     /// Before a wait without an end, which no tick will cut short.
     void check_ticks() const noexcept {
         if (!ticking_.empty() && inbox_.empty() && all_wait_for_ticks(outside_.root, deepest_check))
@@ -705,37 +754,78 @@ private:
         sweep_retired();
         unusual_ &= ~has_ready;
         unusual_ &= ~(has_chores | (ticking_.empty() ? has_ticking : 0));
-        ready_.append(deferred_);
         report_failure();
     }
 
+    /// All who can go on stand in one queue: for a poll, which resumes all of them.
+    void ready_all() noexcept {
+        expired_.append(ready_);
+        ready_.append(expired_);
+        ready_.append(yielded_);
+        ready_.append(deferred_);
+    }
+
+    /// What is ready, however long that takes if there is no `end`.
+    std::size_t resume_all(ticks end) {
+        std::size_t total = 0;
+        state_.clock = nullptr;
+        do {
+            expired_.append(ready_);
+            ready_.append(expired_);
+            total += resume_ready(poll_batch - total, end);
+        } while (end == endless && !ready_.empty() && total < poll_batch && !stop_asked_for());
+        return total;
+    }
+
     /// Resumes what is ready: at most `most`, and after a stop or `end` no more, except the first
-    /// if it is `owed`.
+    /// if it is `owed`. Without an `end`, no more than a turn has time for.
     CURFEW_HOT std::size_t resume_ready(std::size_t most, ticks end, bool owed = false) {
+        const std::size_t count = resume_from(ready_, most, end, owed);
+        note_ready();
+        return count;
+    }
+
+    CURFEW_HOT std::size_t resume_from(ready_queue& queue, std::size_t most, ticks end,
+                                       bool owed = false) {
         run_state& state = state_;
         std::size_t count = 0;
         if (end != endless && !owed && ticks_now() >= end) return 0;
-        // With a budget what completes at once is counted by the clock too: see share_is_used_up.
-        const int share = end == endless ? fair_share : 1;
-        if (end != endless) state.end = end;
-        while (ready_node* const node = ready_.pop()) {
-            state.share = share;
-            if (end != endless) state.reserve = fair_share;
+        state.share = clock_.share();
+        while (ready_node* const node = queue.pop()) {
+            if (end != endless) {
+                // What completes at once is counted by the clock too: see share_is_used_up.
+                state.share = 1;
+                state.reserve = fair_share;
+                state.end = end;
+            }
             if (node->waiter) [[likely]] {
                 state.current = node->owner;
                 node->owner->waiting = nullptr;
                 run_chain(state, node->waiter);
             } else {
-                call(static_cast<posted_function&>(*node));
+                if (node == &yielded_turn_) {
+                    yielded_turn_.queued = false;
+                    if (yielded_.empty()) continue;  // they have had their turn
+                    count += resume_yielded(most - count) - 1;
+                } else {
+                    call(static_cast<posted_function&>(*node));
+                }
             }
             bury();
             ++count;
-            if (ready_.empty()) return count;
-            if (count == most || stop_asked_for()) break;
-            if (end != endless && ticks_now() >= end) break;
+            if (queue.empty() || count == most || stop_asked_for()) break;
+            if (end != endless ? ticks_now() >= end : !turn_goes_on()) break;
         }
-        note_ready();
         return count;
+    }
+
+    /// After each step of a turn; those that completed at once have been counted already.
+    CURFEW_HOT bool turn_goes_on() noexcept {
+        if (--state_.share > 0) [[likely]]
+            return true;
+        state_.share = clock_.turn_goes_on(ticks_now());
+        state_.asked = nullptr;
+        return state_.share > 0;
     }
 
     void call(posted_function& function) {
@@ -778,14 +868,26 @@ private:
         bool more = done_.take_more_may_follow() || resumed;
         for (int looks = 0; more && looks < most_looks_before_limits; ++looks) {
             more = look_at_once();
-            if (have_looked_enough(now)) break;
+            if (ticks_now() - now > longest_look) break;
         }
+        // Few limits are carried out at a time, and fewer while others are ready, so that those who
+        // are told of it go on soon.
+        ready_queue others;
+        others.append(ready_);
+        const bool others_wait = !others.empty() || !expired_.empty();
+        const ticks begun = ticks_now();
+        int asked = 0;
         reactor_->begin_closes();
-        deadlines_.expire(now);
+        deadlines_.expire(now, [&] {
+            return others_wait || ++asked == 4 || ticks_now() - begun > longest_slice;
+        });
         reactor_->end_closes(done_);
+        expired_.append(ready_);
+        ready_.append(others);
+        if (!expired_.empty()) unusual_ |= has_ready;
         note_ready();
         const ticks bound = deadlines_.bound();
-        return bound == endless ? endless : bound - now;
+        return bound == endless ? endless : bound > now ? bound - now : 0;
     }
 
     void date_fresh() noexcept {
@@ -1109,7 +1211,10 @@ private:
     run_state state_;
     deadlines deadlines_;  // large
 
-    ready_queue deferred_;
+    ready_queue expired_;      // whose limits have expired; before those in `ready_`
+    ready_queue deferred_;     // who has given way in this turn
+    ready_queue yielded_;      // and in those before
+    yielded_turn yielded_turn_;
     timer_list ticking_;  // who waits for a tick
     decay_timer decay_{*this};
     ready_queue failures_;

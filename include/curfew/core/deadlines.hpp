@@ -81,11 +81,16 @@ public:
         }
     }
 
-    /// Calls `expired` on all that are due, in their order; nothing is young then.
-    CURFEW_COLD void expire(ticks now) noexcept {
+    /// Calls `expired` on all that are due, in their order, until `enough()`: what is left then is
+    /// due again (see timer_wheel::expire). Nothing is young then.
+    template <class Enough>
+    CURFEW_COLD void expire(ticks now, Enough enough) noexcept {
         settle();
-        wheel_.expire(now);
+        wheel_.expire(now, enough);
         bound_ = wheel_.bound();
+    }
+    void expire(ticks now) noexcept {
+        expire(now, [] { return false; });
     }
 
     /// The earliest deadline exactly; nothing is fresh.

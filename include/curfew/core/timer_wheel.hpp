@@ -7,9 +7,13 @@
 // that is disarmed in time). The units only sort: nodes expire by their exact deadline, in the
 // order of their deadlines, and of those with the same one in the order in which they were armed.
 //
-// All at once, a hundred thousand nodes would take some 20 ms to move down. So each level has room
-// for twice as many slots: the nodes of the slot that is next fit into the level below already, and
-// if they are many they move there a few at a time.
+// All at once, a hundred thousand nodes would take some 20 ms to move down, and as long to expire.
+// So a slot in which many are placed keeps two lists. In one are those of a single deadline, such as
+// the limits of all that began in one turn: they move down, and are known to be due, in one step. In
+// the other are all others; each level has room for twice as many slots, so the nodes of the slot
+// that is next fit into the level below already, and move there a few at a time. What is due of such
+// a crowd is carried out in slices, between which its owner does other things, and what becomes due
+// meanwhile need not wait for all of it.
 #pragma once
 
 #include <bit>
@@ -104,6 +108,24 @@ struct timer_list : timer_link {
         next = &node;
     }
 
+    /// Takes all of `from`, as newer ones, or as older ones, than those that are here.
+    void append(timer_list& from) noexcept {
+        if (from.empty()) return;
+        from.next->link = link;
+        *link = from.next;
+        *from.link = this;
+        link = from.link;
+        from.clear();
+    }
+    void prepend(timer_list& from) noexcept {
+        if (from.empty()) return;
+        *from.link = next;
+        next->link = from.link;
+        next = from.next;
+        next->link = &next;
+        from.clear();
+    }
+
     /// `look` may take the node out.
     template <class Look>
     void for_each(Look look) {
@@ -117,7 +139,10 @@ struct timer_list : timer_link {
 
 class timer_wheel {
 public:
-    explicit timer_wheel(ticks now) noexcept : base_(unit_of(now)) {}
+    explicit timer_wheel(ticks now) noexcept : base_(unit_of(now)) {
+        due_.clear();
+        backlog_.clear();
+    }
     timer_wheel(const timer_wheel&) = delete;
     timer_wheel& operator=(const timer_wheel&) = delete;
 
@@ -133,7 +158,10 @@ public:
         auto level = static_cast<unsigned>(63 - std::countl_zero((at - base_) | 1)) / digit_bits;
         // Not into the slot that is next, whose nodes may be on their way down.
         if (level > 0 && index_of(at, level) - index_of(base_, level) == 1) --level;
-        slot_for(node, index_of(at, level), level).push_newest(node);
+        slot& to = slot_for(node.deadline, index_of(at, level), level);
+        if (++to.placed >= few) [[unlikely]]
+            return arm_in_crowd(node, index_of(at, level), level, to);
+        to.nodes.push_newest(node);
     }
 
     /// No node expires before this: the earliest deadline, or something before it that takes an
@@ -144,40 +172,67 @@ public:
     /// Calls `expired` on every node whose deadline is at or before `now`, in their order, each
     /// disarmed first. A node's `expired` may arm and disarm any other. `now` must not go back.
     void expire(ticks now) noexcept {
+        expire(now, [] { return false; });
+    }
+
+    /// The same until `enough()`, which is asked now and then. What is left is due again with the
+    /// next call, and `bound` says so. When that has gone on for 250 nodes, what has become due
+    /// since takes turns with those that are left, though its deadline be later: there are so many
+    /// of them that it would have to wait for long.
+    template <class Enough>
+    void expire(ticks now, Enough enough) noexcept {
         if (now < bound_) return;
-        timer_list due;
-        due.clear();
         const ticks asked_for = bound_;
-        collect(now, due);
+        const std::uint32_t late = !due_.empty() || !backlog_.empty();  // something was left
+        expired_late_ *= late;
+        collect(now);
         if (prepare_at_ <= now) [[unlikely]]
             prepare(now, (now - asked_for) / pause + 1);
         if (prepare_at_ < bound_) bound_ = prepare_at_;
-        sort(due);
-        // Nodes disarmed by an `expired` leave this list like any other.
-        while (!due.empty()) {
-            timer_node& node = due.oldest();
+        // Nodes disarmed by an `expired` leave these lists like any other.
+        for (unsigned count = 1; !due_.empty() || !backlog_.empty(); ++count) {
+            timer_node& node = next_due(count % 2 == 0);
+            expired_late_ += late;
             node.disarm();
             node.expired(node, nullptr);
+            if (count % asked_after == 0 && enough()) [[unlikely]]
+                break;
         }
+        if (!due_.empty() || !backlog_.empty()) [[unlikely]]
+            bound_ = asked_for;
     }
 
-    /// The earliest deadline exactly; looks at every node of one slot of each level.
+    /// The earliest deadline exactly; looks at every node of one slot of each level, but of a crowd
+    /// in order at one.
     ticks earliest() noexcept {
         ticks least = endless;
-        for (unsigned left = used_levels_; left; left &= left - 1)
-            if (slot* const first = first_of(lowest_of(left)).where)
-                first->nodes.for_each([&](const timer_node& node) {
-                    if (node.deadline < least) least = node.deadline;
-                });
+        const auto look = [&](const timer_node& node) {
+            if (node.deadline < least) least = node.deadline;
+        };
+        for (timer_list* each : {&due_, &backlog_})
+            if (!each->empty()) look(each->oldest());
+        for (unsigned left = used_levels_; left; left &= left - 1) {
+            slot* const first = first_of(lowest_of(left)).where;
+            if (!first) continue;
+            timer_list* const apart = first->is_crowd() ? &first->others : &first->nodes;
+            apart->for_each(look);
+            if (!first->nodes.empty()) look(first->nodes.oldest());
+        }
         return least;
     }
 
     /// Calls `look` on every node that is armed; it may disarm it.
     template <class Look>
     void for_each(Look look) {
+        due_.for_each(look);
+        backlog_.for_each(look);
         for (unsigned level = 0; level < levels; ++level)
-            for (unsigned place = 0; place < slot_count; ++place)
-                if (used_[level].has(place)) slots_[level][place].nodes.for_each(look);
+            for (unsigned place = 0; place < slot_count; ++place) {
+                if (!used_[level].has(place)) continue;
+                slot& each = slots_[level][place];
+                each.nodes.for_each(look);
+                if (each.is_crowd()) each.others.for_each(look);
+            }
     }
 
 private:
@@ -188,16 +243,27 @@ private:
     static constexpr unsigned slot_count = 2 << digit_bits;
     static constexpr unsigned levels = 10;  // 16 + 10 * 5 > 64 bits: every deadline has its place
 
-    // So many at a time move down ahead of their time, at most every millisecond; or more, when it
-    // is longer until somebody asks again, as in a game that does so once a frame.
+    /// Nodes that make a crowd.
     static constexpr std::uint32_t few = 256;
+    // So many at a time move down ahead of their time, at most every millisecond; or more, when it
+    // is longer until somebody asks again, as in a game that does so once a frame, or when there
+    // are too many for the time that is left.
     static constexpr ticks pause = 1'000'000;  // ns
     static constexpr ticks most_steps = 16;
+    static constexpr unsigned asked_after = 16;  // nodes that have expired
+    static constexpr std::uint32_t kept_in_order = 250;
 
     struct slot {
         timer_list nodes;
         ticks least;           // at most the earliest deadline of its nodes
-        std::uint32_t placed;  // nodes since it was empty
+        std::uint32_t placed;  // nodes since it was empty; of a crowd, `few` and its `others`
+        // Of a crowd only. Its `nodes` are those of one deadline:
+        std::uint32_t same;  // of which so many have been placed
+        ticks of;            // which that is
+        timer_list others;
+
+        bool is_crowd() const noexcept { return placed >= few; }
+        bool empty() const noexcept { return nodes.empty() && (!is_crowd() || others.empty()); }
     };
 
     /// A number of the slots of one level.
@@ -234,25 +300,101 @@ private:
         return index << (level * digit_bits);
     }
 
-    /// A slot, into which `node` is about to go.
-    timer_list& slot_for(const timer_node& node, unit index, unsigned level) noexcept {
+    /// A slot, into which a node with that deadline is about to go.
+    slot& slot_for(ticks deadline, unit index, unsigned level) noexcept {
         const unsigned place = place_of(index);
         slot& to = slots_[level][place];
-        if (!used_[level].has(place) || to.nodes.empty()) {
+        if (!used_[level].has(place) || to.empty()) {
             used_[level].add(place);
             used_levels_ |= 1u << level;
             to.nodes.clear();
             to.least = endless;
             to.placed = 0;
         }
-        if (node.deadline < to.least) to.least = node.deadline;
-        if (++to.placed == few && level > 0) [[unlikely]]
-            note_crowd(index, level);
-        return to.nodes;
+        if (deadline < to.least) to.least = deadline;
+        return to;
+    }
+
+    // Crowds -----------------------------------------------------------------------------------
+
+    /// A node goes into a slot that is a crowd, or becomes one with it.
+    CURFEW_COLD void arm_in_crowd(timer_node& node, unit index, unsigned level, slot& to) noexcept {
+        if (!joins_crowd(node, index, level, to)) {
+            to.others.push_newest(node);
+            if (to.placed % few == 0 && to.same < few) elect(to, node.deadline);
+        } else {
+            to.nodes.push_newest(node);
+        }
+    }
+
+    /// Whether a node, which has been counted in `placed`, is one of the single deadline.
+    bool joins_crowd(const timer_node& node, unit index, unsigned level, slot& to) noexcept {
+        if (to.placed == few) {
+            make_crowd(to, node.deadline);
+        } else if (node.deadline != to.of) {
+            if (to.placed == 2 * few) note_crowd(index, level);
+            return false;
+        } else {
+            --to.placed;
+        }
+        ++to.same;
+        return true;
+    }
+
+    /// The slot becomes a crowd, of nodes with that deadline.
+    static void make_crowd(slot& to, ticks deadline) noexcept {
+        to.of = deadline;
+        to.placed = few;
+        to.same = 0;
+        to.others.clear();
+        to.nodes.for_each([&](timer_node& node) {
+            if (node.deadline == deadline) {
+                ++to.same;
+                return;
+            }
+            node.disarm();
+            to.others.push_newest(node);
+            ++to.placed;
+        });
+    }
+
+    /// Those with another deadline have turned out to be more.
+    static void elect(slot& to, ticks deadline) noexcept {
+        to.others.prepend(to.nodes);
+        to.placed += to.same;
+        to.same = 0;
+        to.of = deadline;
+        for (; !to.others.empty() && to.others.newest().deadline == deadline; ++to.same) {
+            timer_node& node = to.others.newest();
+            node.disarm();
+            to.nodes.push_oldest(node);
+        }
+        to.placed -= to.same;
+    }
+
+    /// The nodes with a crowd's one deadline move down, where those with the same deadline are
+    /// newer.
+    void move_crowd_down(slot& from, unsigned level) noexcept {
+        if (from.same < few) return move_down(from.nodes, level, few);
+        if (from.nodes.empty()) return;
+        const unit index = index_of(unit_of(from.of), level - 1);
+        slot& to = slot_for(from.of, index, level - 1);
+        if (!to.is_crowd()) make_crowd(to, from.of);
+        if (to.of != from.of && to.same < few) elect(to, from.of);
+        if (to.of == from.of) {
+            to.nodes.prepend(from.nodes);
+            to.same += from.same;
+        } else {  // there are two crowds, one of which has to go on apart
+            to.others.prepend(from.nodes);
+            to.placed += from.same;
+            note_crowd(index, level - 1);
+        }
+        from.same = 0;
     }
 
     /// Somebody is to ask when the slot is next.
     void note_crowd(unit index, unsigned level) noexcept {
+        if (level == 0) return;
         crowded_[level].add(place_of(index));
         const ticks next = time_before(index, level);
         if (next < prepare_at_) prepare_at_ = next;
@@ -278,7 +420,7 @@ private:
             const unit index = current + distance;
             const unsigned place = place_of(index);
             slot& found = slots_[level][place];
-            if (!found.nodes.empty()) return {&found, start_of(index, level), level};
+            if (!found.empty()) return {&found, start_of(index, level), level};
             used_[level].remove(place);
         }
         used_levels_ &= ~(1u << level);
@@ -299,8 +441,10 @@ private:
         return first;
     }
 
-    /// Sets the wheel's time, moves what is due to `due`, and knows the bound.
-    void collect(ticks now, timer_list& due) noexcept {
+    /// Sets the wheel's time, moves what is due to `due_` or `backlog_`, and knows the bound.
+    void collect(ticks now) noexcept {
+        timer_list due;
+        due.clear();
         const unit target = unit_of(now);
         ticks least_above;
         position above = first_above(least_above);
@@ -316,18 +460,42 @@ private:
                 above = first_above(least_above);
             } else {
                 take_due(*lowest.where, now, due);
-                if (!lowest.where->nodes.empty()) break;  // the rest of the current unit
+                if (!lowest.where->empty()) break;  // the rest of the current unit
             }
         }
+        sort(due);
+        due_.append(due);
         // No slot in use is passed, so every node keeps its place.
         if (target > base_) base_ = target;
         bound_ = lowest.where ? lowest.where->least : endless;
         if (least_above < bound_) bound_ = least_above;
     }
 
-    static void take_due(slot& from, ticks now, timer_list& due) noexcept {
+    /// The next node that is due, of which there is one.
+    timer_node& next_due(bool backlogs_turn) noexcept {
+        if (backlog_.empty()) return due_.oldest();
+        if (due_.empty()) return backlog_.oldest();
+        if (expired_late_ < kept_in_order) backlogs_turn = backlog_.oldest().deadline <= due_.oldest().deadline;
+        return backlogs_turn ? backlog_.oldest() : due_.oldest();
+    }
+
+    void take_due(slot& from, ticks now, timer_list& due) noexcept {
+        if (from.least > now) return;
+        if (!from.is_crowd()) [[likely]]
+            return take_due(from, from.nodes, now, due);
+        take_due(from, from.others, now, due);
+        if (from.nodes.empty()) return;
+        if (from.of <= now) {
+            backlog_.append(from.nodes);
+            from.same = 0;
+        } else if (from.of < from.least) {
+            from.least = from.of;
+        }
+    }
+
+    static void take_due(slot& from, timer_list& nodes, ticks now, timer_list& due) noexcept {
         from.least = endless;
-        from.nodes.for_each([&](timer_node& node) {
+        nodes.for_each([&](timer_node& node) {
             if (node.deadline > now) {
                 if (node.deadline < from.least) from.least = node.deadline;
                 return;
@@ -340,11 +508,21 @@ private:
     /// Moves nodes to the level below, where those with the same deadline are newer ones: a node
     /// that is armed later never stands higher.
     void move_down(slot& from, unsigned level, std::uint64_t most) noexcept {
-        for (; most > 0 && !from.nodes.empty(); --most) {
-            timer_node& node = from.nodes.newest();
+        if (from.is_crowd()) [[unlikely]] {
+            move_crowd_down(from, level);
+            return move_down(from.others, level, most);
+        }
+        move_down(from.nodes, level, most);
+    }
+
+    void move_down(timer_list& from, unsigned level, std::uint64_t most) noexcept {
+        for (; most > 0 && !from.empty(); --most) {
+            timer_node& node = from.newest();
             node.disarm();
             const unit index = index_of(unit_of(node.deadline), level - 1);
-            slot_for(node, index, level - 1).push_oldest(node);
+            slot& to = slot_for(node.deadline, index, level - 1);
+            const bool apart = ++to.placed >= few && !joins_crowd(node, index, level - 1, to);
+            (apart ? to.others : to.nodes).push_oldest(node);
         }
     }
 
@@ -361,8 +539,16 @@ private:
                 const unit index = next + distance;
                 const unsigned place = place_of(index);
                 slot& crowded = slots_[level][place];
-                if (distance == 0) move_down(crowded, level, most);
-                if (crowded.nodes.empty()) {
+                if (distance == 0) {
+                    // As many as have to, if it is to be empty when its time comes.
+                    const ticks left = time_before(index + 1, level) - now;
+                    const std::uint64_t due =
+                        left > pause ? crowded.placed * static_cast<std::uint64_t>(pause) /
+                                           static_cast<std::uint64_t>(left)
+                                     : most;
+                    move_down(crowded, level, most > due ? most : due);
+                }
+                if (crowded.empty()) {
                     crowded_[level].remove(place);
                     continue;
                 }
@@ -422,6 +608,9 @@ private:
     unit base_;
     ticks bound_ = endless;
     ticks prepare_at_ = endless;  // when the first crowded slot is the next of its level
+    timer_list due_;              // what has been found to be due, in its order
+    timer_list backlog_;          // the same of crowds
+    std::uint32_t expired_late_ = 0;  // nodes since something was left
     unsigned used_levels_ = 0;
     slot_set used_[levels];
     slot_set crowded_[levels];        // in which many have been placed, but for the lowest level

@@ -11,6 +11,7 @@
 
 #include "../config.hpp"
 #include "time.hpp"
+#include "turn_clock.hpp"
 
 CURFEW_SYSTEM_HEADER
 
@@ -26,12 +27,14 @@ class loop;
 struct run_state {
     fiber* current = nullptr;      // the fiber that runs
     std::coroutine_handle<> next;  // who goes on when the current coroutine has returned
-    int share = 1;                 // completions at once that the coroutine has left
+    int share = 1;                 // steps that are left until the clock is asked
     bool on_trampoline = false;    // somebody will look at `next`
     loop* running = nullptr;       // that loop
     fiber* outside = nullptr;      // that loop's fiber for coroutines that are not the library's
-    int reserve = 0;               // like `share`, each of them only before `end`
-    ticks end = 0;
+    turn_clock* clock = nullptr;   // that loop's, unless it is polled
+    fiber* asked = nullptr;        // for whom the clock was asked last
+    int reserve = 0;               // of a budget: completions at once that the coroutine has left,
+    ticks end = 0;                 // each of them only before this
 };
 
 struct thread_state {
@@ -63,17 +66,25 @@ inline run_state& this_thread() noexcept {
 /// even if this library is there twice.)
 inline const void* identity_of_this_thread() noexcept { return &errno; }
 
-/// With a budget of time the clock is asked each time. (Not cold for the compiler: gcc 12 would put
-/// what comes before the call into the cold section too, which is a page more in each turn.)
+/// The clock is asked whether the turn goes on; with a budget of time, each time. A coroutine for
+/// which it is asked twice in a row has had its share, whoever else has a turn. (Not cold for the
+/// compiler: gcc 12 would put what comes before the call into the cold section too, which is a page
+/// more in each turn.)
 CURFEW_APART inline bool budget_is_used_up(run_state& state) noexcept {
-    state.share = 1;  // the next one is asked about, too
-    if (state.reserve == 0 || ticks_now() >= state.end) return true;
-    --state.reserve;
-    return false;
+    if (state.reserve > 0) {
+        state.share = 1;  // the next one is asked about, too
+        --state.reserve;
+        return ticks_now() >= state.end;
+    }
+    state.share = state.clock ? state.clock->turn_goes_on(ticks_now()) : turn_clock::most_steps;
+    const bool had_its_share = state.asked == state.current;
+    state.asked = had_its_share ? nullptr : state.current;
+    return had_its_share || state.share == 0;
 }
 
 /// Called for each operation that completes without suspending. True: the coroutine has had its
-/// share of the turn and must give way, so that a socket that is always ready starves nobody.
+/// share of the turn and must give way, so that a socket that is always ready starves nobody. (The
+/// rest of the turn is then decided by whoever has resumed it.)
 CURFEW_HOT inline bool share_is_used_up(run_state& state = this_thread()) noexcept {
     return --state.share == 0 && budget_is_used_up(state);
 }

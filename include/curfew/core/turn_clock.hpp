@@ -1,5 +1,5 @@
 // When a loop looks at its limits and reads the clock for that: after each turn where turns take
-// time, less often where they do not.
+// time, less often where they do not; and when a turn has to end for that.
 //
 // A reading costs little, and telling the system how long to wait a little more; but a turn of a
 // busy loop may be a single read and write, and with limits it would pay both for every one of
@@ -11,6 +11,11 @@
 // What it costs: a look at the system in vain when a busy loop becomes idle (after one it is taken
 // for idle for a while), and limits that are late by a few turns: by no more than the
 // `longest_stretch`, as long as turns take no longer than those before.
+//
+// A turn ends by time, not only by counts: however many are ready, and whatever completes at once
+// again and again, the limits of others have to be looked at. What a turn does is counted in steps (a
+// coroutine resumed, an operation that completes at once), and after some of them the clock is asked:
+// after as many as take some 25 to 100 microseconds, judged by those before.
 #pragma once
 
 #include <cstddef>
@@ -34,6 +39,12 @@ public:
     static constexpr unsigned seldom = 128;
     static constexpr ticks long_step = 500'000;  // ns
 
+    /// Since the last look at the limits a turn takes no longer, but for the steps in between two
+    /// questions for the time.
+    static constexpr ticks longest_turn = 250'000;  // ns
+    /// Steps of a turn between two such questions, at the most.
+    static constexpr int most_steps = 64;
+
     explicit turn_clock(ticks now) noexcept : last_judged_(now), last_(now) {}
 
     /// The last reading: from this turn, or some short turns old.
@@ -54,6 +65,25 @@ public:
     /// The loop has looked at the system, and perhaps waited.
     void waited() noexcept { ++steps_; }
 
+    /// Steps that a turn may take before it asks `turn_goes_on`.
+    int share() const noexcept { return share_; }
+
+    /// As many steps have been taken: the number of those that may follow, or 0: the turn is to end,
+    /// as it is time to look at the limits.
+    int turn_goes_on(ticks now) noexcept {
+        constexpr ticks long_share = 100'000, short_share = 25'000;  // ns
+        const ticks spent = now - shared_at_;
+        shared_at_ = now;
+        // (After an idle wait it seems longer than it was: that is made good soon.)
+        if (spent > long_share)
+            share_ = share_ > 4 ? share_ / 4 : 1;
+        else if (spent < short_share && share_ < most_steps)
+            share_ *= 2;
+        if (now - looked_at_ < longest_turn) return share_;
+        due_ = due_without_limits_ = 0;
+        return 0;
+    }
+
     /// At the end of a turn that has resumed so many coroutines: may the next one begin without a
     /// reading, and without waiting if there are limits?
     bool may_go_on(std::size_t resumed, bool limits) noexcept {
@@ -66,6 +96,7 @@ public:
     CURFEW_HOT ticks read_for_limits(ticks now, bool resumed) noexcept {
         if (--looks_to_come_ == 0) [[unlikely]]
             judge(now, resumed);
+        looked_at_ = now;
         return read(now);
     }
 
@@ -73,6 +104,7 @@ public:
     void read_without_limits(ticks now) noexcept {
         const auto steps = static_cast<ticks>(steps_ - read_at_);
         due_without_limits_ = steps_ + (now - last_ > steps * long_step ? 1 : seldom);
+        looked_at_ = now;
         read(now);
     }
 
@@ -88,6 +120,8 @@ private:
         last_judged_ = now;
     }
 
+    ticks shared_at_ = 0;  // when `turn_goes_on` was asked
+    ticks looked_at_ = 0;  // when the limits were looked at
     // What each turn needs comes last.
     ticks last_judged_;
     std::uint64_t judged_at_ = 0;
@@ -97,6 +131,7 @@ private:
     std::uint64_t due_without_limits_ = seldom;
     std::uint64_t steps_ = 0;
     ticks last_;
+    int share_ = most_steps;
 };
 
 }  // namespace curfew::detail
