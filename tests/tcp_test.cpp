@@ -668,7 +668,10 @@ REACTOR_TEST("an acceptor takes what has arrived, and not one connection a turn"
         std::size_t turns = 0;
         bool over = false;
         auto counting = ctx.spawn([&]() -> task<> {
-            for (; !over; ++turns) co_await yield();
+            while (!over) {
+                ++turns;
+                co_await yield();
+            }
         });
         constexpr std::size_t many = 100;
         for (std::size_t i = 0; i < many; ++i)

@@ -868,18 +868,17 @@ private:
         bool more = done_.take_more_may_follow() || resumed;
         for (int looks = 0; more && looks < most_looks_before_limits; ++looks) {
             more = look_at_once();
-            if (ticks_now() - now > longest_look) break;
+            if (more && ticks_now() - now > longest_look) break;
         }
         // Few limits are carried out at a time, and fewer while others are ready, so that those who
         // are told of it go on soon.
         ready_queue others;
         others.append(ready_);
         const bool others_wait = !others.empty() || !expired_.empty();
-        const ticks begun = ticks_now();
         int asked = 0;
         reactor_->begin_closes();
         deadlines_.expire(now, [&] {
-            return others_wait || ++asked == 4 || ticks_now() - begun > longest_slice;
+            return others_wait || ++asked == 4 || ticks_now() - now > longest_slice;
         });
         reactor_->end_closes(done_);
         expired_.append(ready_);

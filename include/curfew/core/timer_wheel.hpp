@@ -8,12 +8,12 @@
 // order of their deadlines, and of those with the same one in the order in which they were armed.
 //
 // All at once, a hundred thousand nodes would take some 20 ms to move down, and as long to expire.
-// So a slot in which many are placed keeps two lists. In one are those of a single deadline, such as
-// the limits of all that began in one turn: they move down, and are known to be due, in one step. In
-// the other are all others; each level has room for twice as many slots, so the nodes of the slot
-// that is next fit into the level below already, and move there a few at a time. What is due of such
-// a crowd is carried out in slices, between which its owner does other things, and what becomes due
-// meanwhile need not wait for all of it.
+// So a slot in which many are placed keeps two lists. In one are those of a single deadline, such
+// as the limits of all that began in one turn: they move down, and are known to be due, in one
+// step. In the other are all others; each level has room for twice as many slots, so the nodes of
+// the slot that is next fit into the level below already, and move there a few at a time. What is
+// due of such a crowd is carried out in slices, between which its owner does other things, and what
+// becomes due meanwhile need not wait for all of it.
 #pragma once
 
 #include <bit>
@@ -475,7 +475,8 @@ private:
     timer_node& next_due(bool backlogs_turn) noexcept {
         if (backlog_.empty()) return due_.oldest();
         if (due_.empty()) return backlog_.oldest();
-        if (expired_late_ < kept_in_order) backlogs_turn = backlog_.oldest().deadline <= due_.oldest().deadline;
+        if (expired_late_ < kept_in_order)
+            backlogs_turn = backlog_.oldest().deadline <= due_.oldest().deadline;
         return backlogs_turn ? backlog_.oldest() : due_.oldest();
     }
 
@@ -542,10 +543,10 @@ private:
                 if (distance == 0) {
                     // As many as have to, if it is to be empty when its time comes.
                     const ticks left = time_before(index + 1, level) - now;
-                    const std::uint64_t due =
-                        left > pause ? crowded.placed * static_cast<std::uint64_t>(pause) /
-                                           static_cast<std::uint64_t>(left)
-                                     : most;
+                    const std::uint64_t due = left > pause ? crowded.placed *
+                                                                 static_cast<std::uint64_t>(pause) /
+                                                                 static_cast<std::uint64_t>(left)
+                                                           : most;
                     move_down(crowded, level, most > due ? most : due);
                 }
                 if (crowded.empty()) {
@@ -607,9 +608,9 @@ private:
 
     unit base_;
     ticks bound_ = endless;
-    ticks prepare_at_ = endless;  // when the first crowded slot is the next of its level
-    timer_list due_;              // what has been found to be due, in its order
-    timer_list backlog_;          // the same of crowds
+    ticks prepare_at_ = endless;      // when the first crowded slot is the next of its level
+    timer_list due_;                  // what has been found to be due, in its order
+    timer_list backlog_;              // the same of crowds
     std::uint32_t expired_late_ = 0;  // nodes since something was left
     unsigned used_levels_ = 0;
     slot_set used_[levels];

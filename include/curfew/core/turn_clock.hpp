@@ -13,9 +13,9 @@
 // `longest_stretch`, as long as turns take no longer than those before.
 //
 // A turn ends by time, not only by counts: however many are ready, and whatever completes at once
-// again and again, the limits of others have to be looked at. What a turn does is counted in steps (a
-// coroutine resumed, an operation that completes at once), and after some of them the clock is asked:
-// after as many as take some 25 to 100 microseconds, judged by those before.
+// again and again, the limits of others have to be looked at. What a turn does is counted in steps
+// (a coroutine resumed, an operation that completes at once), and after some of them the clock is
+// asked: after as many as take some 25 to 100 microseconds, judged by those before.
 #pragma once
 
 #include <cstddef>
@@ -68,8 +68,8 @@ public:
     /// Steps that a turn may take before it asks `turn_goes_on`.
     int share() const noexcept { return share_; }
 
-    /// As many steps have been taken: the number of those that may follow, or 0: the turn is to end,
-    /// as it is time to look at the limits.
+    /// As many steps have been taken: the number of those that may follow, or 0: the turn is to
+    /// end, as it is time to look at the limits.
     int turn_goes_on(ticks now) noexcept {
         constexpr ticks long_share = 100'000, short_share = 25'000;  // ns
         const ticks spent = now - shared_at_;

@@ -137,7 +137,7 @@ private:
         on_writable(socket, done);
     }
 
-    /// Of many events it looks what the reads bring: that says how large the next batch may be.
+    /// Of many events it looks what they move: that says how large the next batch may be.
     CURFEW_APART int none_or_many(int count, completions& done) noexcept {
         if (count < 0) count = look_again();
         if (count <= 0) return -count;
@@ -146,8 +146,11 @@ private:
         for (int i = 0; i < count; ++i) {
             const auto& socket = *static_cast<const socket_state*>(events_[i].data.ptr);
             const operation* const reader = socket.reader;
+            const operation* const writer = socket.writer;
+            const std::size_t sent = writer ? writer->transferred : 0;
             deliver(events_[i], done);
             if (reader && !socket.reader) bytes += reader->transferred;  // it has completed
+            if (writer && writer != reader) bytes += writer->transferred - sent;
         }
         batch_ = bytes / static_cast<std::size_t>(count) >= much ? int{small_batch} : batch;
         return 0;

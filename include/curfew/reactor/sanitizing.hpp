@@ -28,7 +28,6 @@
 // would never see it.
 #pragma once
 
-
 #include "../core/plain_array.hpp"
 #include "../platform/std_chrono.hpp"
 #include "readiness.hpp"
@@ -117,6 +116,7 @@ private:
     // The `reactor_data` of a socket: how many times in a row it was marked in vain.
     static constexpr std::uint8_t once = 1;
     static constexpr std::uint8_t often = 2;
+    static constexpr int many = 64;  // marks
     static constexpr std::chrono::nanoseconds shortest_rest = std::chrono::milliseconds(1);
     static constexpr std::chrono::nanoseconds longest_rest = std::chrono::milliseconds(16);
 
@@ -125,27 +125,55 @@ private:
     int deliver(int ready, completions& done, WakerMarks waker_marks, MarksOf marks_of) noexcept {
         int found = waker_marks().count;
         if (found) waker_.drain();
+        if (ready > many) [[unlikely]]
+            return found + deliver_some(ready - found, done, marks_of);
         // From the back: one that is no longer wanted is replaced by the last one, which has been
         // looked at already.
-        for (std::size_t i = sockets_.size(); found < ready && i-- > 0;) {
-            socket_state& socket = *sockets_[i];
-            const marks on = marks_of(socket);
-            if (!on.count) continue;
-            found += on.count;
-            if (on.invalid) [[unlikely]] {
-                on_bad_descriptor(socket, platform::bad_descriptor, done);
-                continue;
-            }
-            const work before = pending_on(socket);
-            if (on.readable) on_readable(socket, done);
-            if (on.writable) on_writable(socket, done);
-            if (!(before == work{}) && before == pending_on(socket)) [[unlikely]]
-                note_in_vain(socket);
-            else
-                socket.reactor_data = 0;
-            unwatch(socket);
-        }
+        for (std::size_t i = sockets_.size(); found < ready && i-- > 0;)
+            found += deliver_to(*sockets_[i], marks_of(*sockets_[i]), done);
         return found;
+    }
+
+    /// The same where many are marked: for no longer than a part of a turn, and each time from
+    /// where the last one has ended, so that all have their turn. What is left is marked again by
+    /// the next wait; here it counts as found.
+    template <class MarksOf>
+    CURFEW_COLD int deliver_some(int ready, completions& done, MarksOf marks_of) noexcept {
+        constexpr std::chrono::nanoseconds longest_time = std::chrono::microseconds(250);
+        constexpr int asked_after = 8;
+        const auto begun = platform::steady_now();
+        int found = 0;
+        int looked_at = 0;
+        for (std::size_t left = sockets_.size(); found < ready && left > 0; --left) {
+            if (next_ == 0 || next_ > sockets_.size()) next_ = sockets_.size();
+            socket_state& socket = *sockets_[--next_];
+            const int marked = deliver_to(socket, marks_of(socket), done);
+            if (marked == 0) continue;
+            found += marked;
+            if (++looked_at % asked_after == 0 && platform::steady_now() - begun > longest_time)
+                break;
+        }
+        if (found == 0) return 0;  // somebody is, but nobody knows who
+        if (found < ready) done.more_may_follow();
+        return ready;
+    }
+
+    /// Returns how many marks the socket has.
+    int deliver_to(socket_state& socket, marks on, completions& done) noexcept {
+        if (!on.count) return 0;
+        if (on.invalid) [[unlikely]] {
+            on_bad_descriptor(socket, platform::bad_descriptor, done);
+            return on.count;
+        }
+        const work before = pending_on(socket);
+        if (on.readable) on_readable(socket, done);
+        if (on.writable) on_writable(socket, done);
+        if (!(before == work{}) && before == pending_on(socket)) [[unlikely]]
+            note_in_vain(socket);
+        else
+            socket.reactor_data = 0;
+        unwatch(socket);
+        return on.count;
     }
 
     CURFEW_COLD void note_in_vain(socket_state& socket) noexcept {
@@ -254,6 +282,8 @@ private:
     }
 
     std::chrono::nanoseconds rest_{};  // before the next wait, after failures that led nowhere
+
+    std::size_t next_ = 0;  // behind the place in `sockets_` that comes next, where many are marked
 
     std::size_t ignored_ = 0;                              // sockets
     std::chrono::nanoseconds ignored_until_{};             // those that are
