@@ -186,6 +186,142 @@ REACTOR_TEST("posts while the loop is not running wait for the next run") {
     for (int i = 0; i < 100; ++i) CHECK(log[static_cast<std::size_t>(i)] == i);
 }
 
+namespace {
+
+/// What another thread does, once a round, at some moment or other.
+class caller {
+public:
+    explicit caller(io_context& ctx) : ctx_(ctx) {}
+
+    /// Begins a round: `happened` is set, `source` stopped, or `promise` fulfilled soon.
+    void begin(unsigned how, unsigned delay, event& happened, std::stop_source source,
+               thread_promise<int> promise) {
+        how_ = how;
+        delay_ = delay;
+        event_ = &happened;
+        source_ = std::move(source);
+        promise_ = std::move(promise);
+        round_.fetch_add(1, std::memory_order_release);
+    }
+
+private:
+    void run() {
+        for (unsigned seen = 0;; ++seen) {
+            unsigned now;
+            spin_until([&] { return (now = round_.load(std::memory_order_acquire)) != seen; });
+            if (over_) return;
+            for (unsigned spin = 0; spin < delay_; ++spin)
+                std::atomic_signal_fence(std::memory_order_seq_cst);
+            if (how_ == 0)
+                ctx_.post([to = event_] { to->set(); });
+            else if (how_ == 1)
+                source_.request_stop();
+            else
+                promise_.set_value(1);
+            done_.store(now, std::memory_order_release);
+        }
+    }
+
+public:
+    /// The round has ended in the other thread, too.
+    void finish() {
+        spin_until([&] { return done_.load(std::memory_order_acquire) == round_.load(); });
+    }
+
+    ~caller() {
+        over_ = true;
+        round_.fetch_add(1, std::memory_order_release);
+        thread_.join();
+    }
+
+private:
+    io_context& ctx_;
+    unsigned how_ = 0;
+    unsigned delay_ = 0;
+    event* event_ = nullptr;
+    std::stop_source source_;
+    thread_promise<int> promise_;
+    bool over_ = false;
+    std::atomic<unsigned> round_{0};
+    std::atomic<unsigned> done_{0};
+    std::thread thread_{[this] { run(); }};  // after all that it looks at
+};
+
+task<> receive_nothing(udp::socket& socket) {
+    std::array<char, 8> buffer;
+    (void)co_await socket.receive(buffer);
+}
+
+/// Ends operations in one of the ways in which a reactor may enter the system for it.
+task<> end_something(io_context& ctx, unsigned how, const ip::endpoint& nobody) {
+    if (how == 4) {
+        tcp::socket connecting(ctx);
+        (void)co_await with_timeout(connecting.connect(nobody), 0s);
+        co_return;
+    }
+    auto socket = std::make_unique<udp::socket>(ctx);
+    socket->bind({ip::address::loopback_v4(), 0}).value();
+    auto reading = ctx.spawn(receive_nothing(*socket));
+    co_await yield();
+    if (how == 0) socket->close();
+    if (how == 1) socket->cancel();
+    if (how == 2) reading.cancel();
+    if (how == 3) {
+        const auto handle = socket->release();
+        (void)udp::socket::adopt(ctx, handle);  // which closes it
+    }
+    if (how == 5) socket.reset();  // the read ends with its socket
+    co_await reading;
+}
+
+/// Whether what another thread calls arrives, whatever is ended meanwhile. (It would be found with
+/// the next thing that ends the loop's wait, which is nothing but a limit of a minute.)
+task<bool> all_arrive(io_context& ctx, int rounds, unsigned seed) {
+    std::mt19937 random(seed);
+    const auto below = [&random](unsigned end) { return static_cast<unsigned>(random() % end); };
+    caller other(ctx);
+    udp::socket nobody(ctx);
+    nobody.bind({ip::address::loopback_v4(), 0}).value();
+    for (int i = 0; i < rounds; ++i) {
+        event happened;
+        std::stop_source source;
+        thread_promise<int> promise;
+        const thread_future<int> future = promise.get_future();
+        const unsigned how = below(3);
+        other.begin(how, below(2'000), happened, source, std::move(promise));
+        co_await end_something(ctx, below(6), nobody.local_endpoint());
+        bool arrived;
+        if (how == 0)
+            arrived = (co_await with_timeout(happened.wait(), 60s)).ok();
+        else if (how == 1)
+            arrived = (co_await cancel_on(sleep_for(60s), source.get_token())).ec == errc::canceled;
+        else
+            arrived = (co_await with_timeout(future, 60s)).ok();
+        other.finish();
+        if (!arrived) co_return false;
+    }
+    co_return true;
+}
+
+}  // namespace
+
+REACTOR_TEST("a wake-up is never lost, whatever the loop ends meanwhile") {
+    const unsigned seed = std::random_device()();
+    CAPTURE(seed);
+    io_context ctx(kind);
+    CHECK(ctx.block_on(all_arrive(ctx, 250 * effort, seed)));
+}
+
+REACTOR_TEST("a wake-up is never lost, though a reactor comes across it elsewhere") {
+    const unsigned seed = std::random_device()();
+    CAPTURE(seed);
+    auto log = std::make_shared<watched_reactor::log>();
+    log->keep_waits = false;
+    log->takes_wakes_away = true;
+    io_context ctx(std::make_unique<watched_reactor>(kind, log));
+    CHECK(ctx.block_on(all_arrive(ctx, 250 * effort, seed)));
+}
+
 REACTOR_TEST("contexts in several threads post to each other") {
     constexpr int hops = 2'000;
     io_context first(kind), second(kind);

@@ -26,6 +26,7 @@ public:
         int unsettled = 0;  // after it was settled
         int fail_with = 0;  // the error number of the next wait
         bool keep_waits = true;
+        bool takes_wakes_away = false;  // with each close, release and cancel
         std::function<void()> after_wake;  // called at the end of each `wake`, in its thread
         std::function<void()> stall;  // called, once, at the beginning of a wait that may block
     };
@@ -37,13 +38,16 @@ public:
     bool start(curfew::operation& op) noexcept override { return inner_->start(op); }
     void cancel(curfew::operation& op, curfew::completions& done) noexcept override {
         inner_->cancel(op, done);
+        look(done);
     }
     void close(curfew::socket_state& socket, curfew::close_mode how,
                curfew::completions& done) noexcept override {
         inner_->close(socket, how, done);
+        look(done);
     }
     void release(curfew::socket_state& socket, curfew::completions& done) noexcept override {
         inner_->release(socket, done);
+        look(done);
     }
     int wait(std::chrono::nanoseconds time, curfew::completions& done) noexcept override {
         if (log_->keep_waits) log_->waits.push_back(time);
@@ -71,6 +75,10 @@ public:
     }
 
 private:
+    void look(curfew::completions& done) noexcept {
+        if (log_->takes_wakes_away) inner_->wait(std::chrono::nanoseconds::zero(), done);
+    }
+
     std::unique_ptr<curfew::reactor> inner_;
     std::shared_ptr<log> log_;
 };
