@@ -516,6 +516,76 @@ TEST_CASE("many whose time comes nearer move down a few at a time, and none of t
     }
 }
 
+TEST_CASE("many of one instant move down as one, whatever others are there") {
+    constexpr std::size_t many = 20'000;
+    const ticks instant = 40 * second + 12'345 * microsecond;
+    timer_wheel wheel(0);
+    record expired;
+    std::vector<std::unique_ptr<recorded>> nodes, others;
+    const auto add_other = [&](ticks when) {
+        others.push_back(std::make_unique<recorded>(expired));
+        others.back()->arm(wheel, when);
+    };
+    for (const ticks away : {2 * second, 60 * millisecond, millisecond, 20 * microsecond}) {
+        add_other(instant - away);
+        add_other(instant + away);
+    }
+    for (std::size_t i = 0; i < many; ++i) {
+        nodes.push_back(std::make_unique<recorded>(expired, static_cast<int>(i)));
+        nodes.back()->arm(wheel, instant);
+    }
+    observer watch(nodes);
+    int looks = 0;
+    for (; wheel.bound() < instant; ++looks) {
+        wheel.expire(wheel.bound());
+        // Those that came before a crowd was known to be one may move alone.
+        REQUIRE(watch.moved() <= 600);
+    }
+    CHECK(looks < 100);
+    expired.clear();
+    SUBCASE("and expire in their order") {
+        wheel.expire(instant);
+        REQUIRE(expired.size() == many);
+        bool in_order = true;
+        for (std::size_t i = 0; i < many; ++i) in_order = in_order && expired[i] == nodes[i].get();
+        CHECK(in_order);
+        CHECK(wheel.earliest() == instant + 20 * microsecond);
+    }
+    SUBCASE("and expire in slices, between which nothing of the others is late by all of them") {
+        ticks now = instant;
+        std::size_t before_other = 0;
+        recorded beat(expired);
+        for (int slice = 0; expired.size() < many; ++slice) {
+            if (!beat.armed()) {
+                beat.arm(wheel, now);
+                before_other = expired.size();
+            }
+            const std::size_t before = expired.size();
+            wheel.expire(now, [] { return true; });
+            CHECK(expired.size() - before <= 16);
+            CHECK(wheel.bound() <= now);
+            for (std::size_t i = before; i < expired.size(); ++i)
+                if (expired[i] == &beat) REQUIRE(i - before_other <= 300);
+            now += microsecond / 10;
+        }
+    }
+    SUBCASE("and are disarmed, seen and armed anew while they wait for their slice") {
+        wheel.expire(instant, [] { return true; });
+        REQUIRE(expired.size() == 16);
+        CHECK(wheel.earliest() == instant);
+        std::size_t seen = 0;
+        wheel.for_each([&](timer_node&) { ++seen; });
+        CHECK(seen == many - 16 + 4);  // and those of the others that come later
+        for (std::size_t i = 16; i < many; i += 2) nodes[i]->disarm();
+        nodes[17]->disarm();
+        nodes[17]->arm(wheel, instant + second);
+        wheel.expire(instant);
+        CHECK(expired.size() == 16 + (many - 16) / 2 - 1);
+        CHECK(nodes[17]->armed());
+        CHECK(wheel.earliest() == instant + 20 * microsecond);
+    }
+}
+
 TEST_CASE("a few that are far away are not asked about before their time") {
     timer_wheel wheel(0);
     record expired;

@@ -116,3 +116,32 @@ TEST_CASE("without limits the clock is read seldom, unless turns take long") {
     while (!loop.turn(5000 * microsecond, 1, false)) {}
     for (int i = 0; i < 10; ++i) CHECK(loop.turn(5000 * microsecond, 1, false));
 }
+
+TEST_CASE("a turn goes on until it is time to look at the limits") {
+    turn_clock clock(0);
+    clock.waited();
+    clock.read_for_limits(0, true);
+    CHECK(clock.turn_goes_on(100 * microsecond) > 0);
+    CHECK(clock.turn_goes_on(turn_clock::longest_turn - 1) > 0);
+    CHECK(clock.turn_goes_on(turn_clock::longest_turn) == 0);
+    for (const bool limits : {true, false}) CHECK_FALSE(clock.may_go_on(1, limits));
+    clock.read_for_limits(turn_clock::longest_turn, true);
+    CHECK(clock.turn_goes_on(turn_clock::longest_turn + 1) > 0);
+}
+
+TEST_CASE("the longer steps take, the fewer there are until the clock is asked") {
+    turn_clock clock(0);
+    CHECK(clock.share() == turn_clock::most_steps);
+    ticks now = 0;
+    const auto ask_after = [&](ticks a_step) {
+        now += a_step * clock.share();
+        clock.read_for_limits(now, true);  // so that the turn is not over
+        return clock.turn_goes_on(now);
+    };
+    for (int i = 0; i < 4; ++i) ask_after(20 * microsecond);
+    CHECK(clock.share() * 20 <= 100);  // microseconds
+    for (int i = 0; i < 4; ++i) ask_after(1000 * microsecond);
+    CHECK(clock.share() == 1);
+    for (int i = 0; i < 10; ++i) ask_after(microsecond / 10);
+    CHECK(clock.share() == turn_clock::most_steps);
+}
