@@ -57,12 +57,12 @@ template <class Task>
 void check(reactor_kind kind, Task never_waits) {
     io_context ctx(kind);
     observed_sleep sleeper;
-    ctx.spawn([&](io_context& own) -> task<> {
+    ctx.spawn([&]() -> task<> {
         task_group busy;
-        for (int i = 0; i < many_tasks; ++i) busy.spawn(never_waits(own, sleeper));
+        for (int i = 0; i < many_tasks; ++i) busy.spawn(never_waits(sleeper));
         co_await sleeper.run(5);
         co_await busy.join();
-    }(ctx));
+    });
     ctx.run();
     CHECK(sleeper.most() < few_steps);
 }
@@ -70,7 +70,7 @@ void check(reactor_kind kind, Task never_waits) {
 }  // namespace
 
 REACTOR_TEST("bounded turns: tasks that yield for ever keep no sleep waiting for all of them") {
-    check(kind, [](io_context&, observed_sleep& sleeper) -> task<> {
+    check(kind, [](observed_sleep& sleeper) -> task<> {
         while (!sleeper.over()) {
             sleeper.step();
             co_await yield();
@@ -81,7 +81,7 @@ REACTOR_TEST("bounded turns: tasks that yield for ever keep no sleep waiting for
 REACTOR_TEST("bounded turns: what completes at once keeps no sleep waiting for all of it") {
     event happened;
     happened.set();
-    check(kind, [&happened](io_context&, observed_sleep& sleeper) -> task<> {
+    check(kind, [&happened](observed_sleep& sleeper) -> task<> {
         return [](event& set, observed_sleep& until) -> task<> {
             while (!until.over()) {
                 until.step();

@@ -640,9 +640,10 @@ TEST_CASE("what cancels another fiber when it is interrupted uses no stack for e
 
 TEST_CASE("a fiber that has not begun is cancelled, and its place in the queue is its own") {
     curfew::detail::ready_queue queue;
-    fiber parent, first, second;
+    fiber parent;
     nursery children;
     children.attach(parent.root);
+    fiber first, second;  // which leave the nursery before it goes
     for (fiber* each : {&first, &second}) {
         each->waiting = &curfew::detail::not_begun;
         queue.push(each->turn);
