@@ -193,3 +193,68 @@ REACTOR_TEST("bounded turns: limits of one instant are carried out in slices") {
     // (The first 250 that are left over keep their order.)
     CHECK(most < 1'000);
 }
+
+// Where one run ends and another begins -----------------------------------------------------------
+
+namespace {
+
+task<> yield_often(int times, int& count) {
+    for (int i = 0; i < times; ++i) {
+        co_await yield();
+        ++count;
+    }
+}
+
+}  // namespace
+
+#if CURFEW_EXCEPTIONS
+REACTOR_TEST("who gave way goes on after a run that an exception has ended") {
+    io_context ctx(kind);
+    int count = 0;
+    ctx.spawn(yield_often(1'000, count));
+    ctx.spawn([]() -> task<> {
+        co_await yield();
+        throw 1;
+    });
+    CHECK_THROWS_AS(ctx.run(), int);
+    CHECK(count < 1'000);
+    ctx.run();
+    CHECK(count == 1'000);
+}
+#endif
+
+REACTOR_TEST("runs within coroutines that gave way lose nobody else who did") {
+    io_context ctx(kind);
+    constexpr int tasks = 300;
+    int count = 0, runs = 0;
+    for (int i = 0; i < tasks; ++i) {
+        ctx.spawn(yield_often(20, count));
+        if (i % 10 != 0) continue;
+        ctx.spawn([](io_context& own, int& done) -> task<> {
+            for (int times = 0; times < 3; ++times) {
+                co_await yield();
+                own.run_for(0ns);
+                own.block_on(yield());
+                ++done;
+            }
+        }(ctx, runs));
+    }
+    ctx.run();
+    CHECK(count == tasks * 20);
+    CHECK(runs == tasks / 10 * 3);
+}
+
+REACTOR_TEST("a poll carries out all limits that are over") {
+    io_context ctx(kind);
+    int woken = 0;
+    const auto when = curfew::clock::now() + 1ms;
+    for (int i = 0; i < 1'000; ++i)
+        ctx.spawn([](curfew::clock::time_point at, int& count) -> task<> {
+            co_await sleep_until(at);
+            ++count;
+        }(when, woken));
+    ctx.poll();
+    while (curfew::clock::now() < when) {}
+    ctx.poll();
+    CHECK(woken == 1'000);
+}

@@ -21,8 +21,10 @@ namespace curfew::detail {
 /// Ends a pending operation before its time; it may still complete with success.
 inline void end_early(operation& op, outcome why, bool abort) noexcept {
     if (op.progress != operation::state::pending || op.reason != outcome::success) return;
-    op.reason = why;
     loop& own = *op.socket->loop;
+    if (own.has_overlooked() && own.system().complete_if_ready(op, own.done())) [[unlikely]]
+        return;
+    op.reason = why;
     if (abort)
         own.system().close(*op.socket, close_mode::abortive, own.done());
     else

@@ -216,10 +216,10 @@ public:
     /// over it, where in the source it waits. A task that nobody else waits for is a root; branches
     /// of `when_all` and `when_any`, and children of groups, are under the task they belong to.
     ///
-    /// How long a task has waited is exact as long as some limit is armed. Without, the loop reads
-    /// the clock only now and then, and a time may include a few turns before. Declared in
-    /// `<curfew/task_tree.hpp>`. Where the source locations are not wanted, define
-    /// CURFEW_SOURCE_LOCATIONS as 0 in all of the program.
+    /// How long a task has waited counts from the loop's last reading of the clock before that: it
+    /// may include a few turns, and the time for which the loop was idle before the turn in which
+    /// the wait began. Declared in `<curfew/task_tree.hpp>`. Where the source locations are not
+    /// wanted, define CURFEW_SOURCE_LOCATIONS as 0 in all of the program.
     ///
     /// (A template, as is all behind it, so that only programs that ask have to compile it.)
     template <class Task = task_info>
@@ -240,8 +240,8 @@ public:
     void frames(frame_resource* from) noexcept { loop_.frames(from); }
 
     /// Gives back to the system at once what waits in the thread's free lists for its next use, the
-    /// memory of frames, tasks and sockets that are gone, and asks the C library to do the same with
-    /// what it keeps (which takes it some 0.1 ms for each MB). From the loop's thread.
+    /// memory of frames, tasks and sockets that are gone, and asks the C library to do the same
+    /// with what it keeps (which takes it some 0.1 ms for each MB). From the loop's thread.
     ///
     /// The lists need no such call: while a context runs, half of what has been idle for a while
     /// goes back twice a second, until little is left. In steady state nothing does.

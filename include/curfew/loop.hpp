@@ -184,6 +184,9 @@ public:
         expired_.for_each(look);
     }
 
+    /// While limits expire: the system may have had more to tell than there was time for.
+    bool has_overlooked() const noexcept { return has_overlooked_; }
+
     // Fibers and sockets -----------------------------------------------------------------------
 
     /// Whether frames are being destroyed where they are suspended.
@@ -432,6 +435,8 @@ public:
         state_.on_trampoline = true;
         const bool stopped = stopping();
         note_ready();
+        // A run before this one, or around it, may have left them.
+        if (!expired_.empty() || !deferred_.empty() || !yielded_.empty()) unusual_ |= has_ready;
         while (!stopped && !enough()) {
             // What comes from other threads is looked for before each wait that may block, and not
             // after it: whatever has become of the wake-up, what it was about is found here. It may
@@ -490,9 +495,18 @@ public:
             if (have_looked_enough(begun)) break;
         }
         look_closely(total > 0);
+        const ticks looked_at = clock_.last();
         bool stopped = stopping();
         if (!stopped) {
             total += resume_all(end);
+            // All limits that are over are carried out, a slice at a time.
+            for (int slices = 0;
+                 deadlines_.bound() <= looked_at && !stop_asked_for() &&
+                 slices < most_looks_before_limits && (end == endless || ticks_now() < end);
+                 ++slices) {
+                look_closely(true);
+                total += resume_all(end);
+            }
             if (total == 0 && owed) total = resume_ready(1, end, true);
             stopped = stopping();
         }
@@ -542,6 +556,7 @@ private:
     static constexpr int most_looks_before_limits = 10'000;
     static constexpr ticks longest_look = 250'000;    // ns, of many
     static constexpr ticks longest_slice = 250'000;   // ns, of limits that expire together
+    static constexpr std::size_t most_expired = 256;  // that go on before others, of one slice
     static constexpr int fair_share = 64;  // completions at once, between two suspensions
     static constexpr int deepest_check = 100;
     static constexpr std::ptrdiff_t little_memory = 256 * 1024;
@@ -685,8 +700,9 @@ private:
     }
 
     /// Those who gave way in the turn before stand behind all who are ready now, with one entry for
-    /// all of them: when it is its turn, as many go on as the time of a turn allows, and one at least.
-    /// So what is always ready, however much of it there is, keeps nobody else waiting for long.
+    /// all of them: when it is its turn, as many go on as the time of a turn allows, and one at
+    /// least. So what is always ready, however much of it there is, keeps nobody else waiting for
+    /// long.
     void queue_yielded() noexcept {
         yielded_.append(deferred_);
         if (yielded_.empty() || yielded_turn_.queued) return;
@@ -696,7 +712,7 @@ private:
 
     CURFEW_COLD std::size_t resume_yielded(std::size_t most) {
         const std::size_t resumed = resume_from(yielded_, most, endless);
-        if (!yielded_.empty()) {
+        if (!yielded_.empty() && !yielded_turn_.queued) {  // a run within may have queued it
             yielded_turn_.queued = true;
             ready_.push(yielded_turn_);
         }
@@ -875,12 +891,17 @@ private:
         ready_queue others;
         others.append(ready_);
         const bool others_wait = !others.empty() || !expired_.empty();
+        const bool in_poll = !state_.clock;  // which carries out all of them
         int asked = 0;
+        has_overlooked_ = more;
         reactor_->begin_closes();
         deadlines_.expire(now, [&] {
-            return others_wait || ++asked == 4 || ticks_now() - now > longest_slice;
+            return (!in_poll && (others_wait || ++asked == 4)) || ticks_now() - now > longest_slice;
         });
         reactor_->end_closes(done_);
+        has_overlooked_ = false;
+        // (One limit may end the waits of many.)
+        ready_.append_rest_to(others, most_expired);
         expired_.append(ready_);
         ready_.append(others);
         if (!expired_.empty()) unusual_ |= has_ready;
@@ -939,8 +960,9 @@ private:
                 static_cast<decay_timer&>(node).begin();
         }
         void begin() noexcept {
-            deadline = decay_time;
-            of.arm_after(*this);
+            // (Not from the end of this turn: an idle loop is to wake up for it.)
+            deadline = of.clock_.last() + decay_time;
+            of.arm_at(*this);
         }
     };
 
@@ -1202,6 +1224,7 @@ private:
     completions done_;
     unsigned unusual_ = has_no_tasks;  // all that a turn need not look at while it is 0
     bool closing_ = false;
+    bool has_overlooked_ = false;
     bool destroying_ = false;
     bool disposing_ = false;
     bool has_resident_ = false;  // a run that is to last
@@ -1210,9 +1233,9 @@ private:
     run_state state_;
     deadlines deadlines_;  // large
 
-    ready_queue expired_;      // whose limits have expired; before those in `ready_`
-    ready_queue deferred_;     // who has given way in this turn
-    ready_queue yielded_;      // and in those before
+    ready_queue expired_;   // whose limits have expired; before those in `ready_`
+    ready_queue deferred_;  // who has given way in this turn
+    ready_queue yielded_;   // and in those before
     yielded_turn yielded_turn_;
     timer_list ticking_;  // who waits for a tick
     decay_timer decay_{*this};

@@ -59,6 +59,20 @@ public:
         other.clear();
     }
 
+    /// Appends all but the first `kept` nodes to `other`; looks at those.
+    void append_rest_to(ready_queue& other, std::size_t kept) noexcept {
+        ready_node* first = ends_.next;
+        for (; kept > 0 && first != &ends_; --kept) first = first->next;
+        if (first == &ends_) return;
+        ready_node* const last = ends_.before;
+        first->before->next = &ends_;
+        ends_.before = first->before;
+        first->before = other.ends_.before;
+        first->before->next = first;
+        last->next = &other.ends_;
+        other.ends_.before = last;
+    }
+
     /// Takes out a node that stands in some queue.
     static void remove(ready_node& node) noexcept {
         node.before->next = node.next;

@@ -199,7 +199,7 @@ public:
                 break;
         }
         if (!due_.empty() || !backlog_.empty()) [[unlikely]]
-            bound_ = asked_for;
+            bound_ = asked_for < bound_ ? asked_for : bound_;
     }
 
     /// The earliest deadline exactly; looks at every node of one slot of each level, but of a crowd

@@ -86,7 +86,7 @@ CURFEW_APART inline bool budget_is_used_up(run_state& state) noexcept {
 /// share of the turn and must give way, so that a socket that is always ready starves nobody. (The
 /// rest of the turn is then decided by whoever has resumed it.)
 CURFEW_HOT inline bool share_is_used_up(run_state& state = this_thread()) noexcept {
-    return --state.share == 0 && budget_is_used_up(state);
+    return --state.share <= 0 && budget_is_used_up(state);
 }
 
 /// Resumes a coroutine, and then whoever it passes control on to. `state` is this thread's, and its

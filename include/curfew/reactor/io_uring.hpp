@@ -669,6 +669,7 @@ private:
             return;
         }
         const auto index = static_cast<std::uint32_t>(completion.user_data);
+        if (index >= slots_.size()) return;  // of a cancellation, whose slot has been given back
         const slot& about = slots_[index];
         if (completion.user_data & of_cancel) {
             // Not found, and still not complete: it was between two stations in the kernel.

@@ -52,6 +52,11 @@ public:
     /// a later `wait`, possibly with success. A cancelled connect closes its socket.
     virtual void cancel(operation& op, completions& done) noexcept = 0;
 
+    /// A pending operation is about to be cancelled, and the last `wait` may have left out what is
+    /// there for it (see completions::more_may_follow): if it is there, completes the operation and
+    /// delivers it, and returns true. A proactor need not, as what has been done is not lost there.
+    virtual bool complete_if_ready(operation&, completions&) noexcept { return false; }
+
     /// Closes the socket's handle and ends its pending operations; those without a reason get
     /// `outcome::closed` for one. The state is closed for its user when this returns
     /// (`handle` is invalid), even if operations on it remain pending until they are reaped. Should

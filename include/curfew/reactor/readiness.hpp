@@ -18,6 +18,18 @@ public:
         return !watch_for(op);
     }
 
+    bool complete_if_ready(operation& op, completions& done) noexcept final {
+        socket_state& socket = *op.socket;
+        if (op.kind == operation_kind::connect) {
+            go_on_connecting(op, done);
+        } else if (op.plain && op.kind == operation_kind::read ? attempt_plain_read(op, socket)
+                                                               : attempt(op)) {
+            done.push(op);
+            unwatch(socket);
+        }
+        return op.progress == operation::state::complete;
+    }
+
     void cancel(operation& op, completions& done) noexcept final {
         socket_state& socket = *op.socket;
         op.finish(outcome::canceled);
