@@ -380,6 +380,16 @@ def report_others(report, peers, arguments):
     report.table("How late limits fire, us", ("", "median", "99 %", "most"),
                  [(peer.label, f"{got['p50_us']:.0f}", f"{got['p99_us']:.0f}",
                    f"{got['max_us']:.0f}") for peer, got in table.items()])
+    busy = [Peer(f"{peer.label}, beside {label}", peers.at("late_curfew"), *peer.options, *options)
+            for peer in late
+            for label, options in (
+                ("2,500 tasks that always have a datagram to send", ("--busy", "2500")),
+                ("2,500 tasks that yield for ever", ("--busy", "2500", "--with", "yields")),
+                ("100,000 limits of one instant", ("--crowd", "100000")))]
+    table_of_busy = measure.measure_alone(busy, 1)
+    report.table("How late a sleep ends, us", ("", "median", "99 %", "most"),
+                 [(peer.label, f"{got['p50_us']:.0f}", f"{got['p99_us']:.0f}",
+                   f"{got['max_us']:.0f}") for peer, got in table_of_busy.items()])
     of_curfew = next(iter(memory.values()))[idle[1]]
     return of_curfew["bytes_per_connection"], table[late[0]]["p99_us"]
 
