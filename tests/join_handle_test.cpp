@@ -222,12 +222,12 @@ REACTOR_TEST("a deep chain of tasks that join each other is cancelled without st
     int ended = 0, alive = 0;
     const bool ran = test::on_small_stack([&] {
         io_context ctx(kind);
-        ctx.block_on([](std::size_t n, int& to, counted inside) -> task<> {
-            auto first = this_context().spawn(joined_chain(n, inside));
-            for (int i = 0; i < 3; ++i) co_await yield();
+        ctx.block_on([](std::size_t n, int& to, int& begun) -> task<> {
+            auto first = this_context().spawn(joined_chain(n, counted(begun)));
+            while (begun <= static_cast<int>(n)) co_await yield();  // which takes many turns
             first.cancel();
             to = co_await first;
-        }(depth, ended, counted(alive)));
+        }(depth, ended, alive));
     });
     REQUIRE(ran);
     CHECK(ended == static_cast<int>(depth) + 1);

@@ -1210,12 +1210,12 @@ REACTOR_TEST("groups within groups are cancelled without stack in proportion to 
     std::error_code ec;
     const bool ran = test::on_small_stack([&] {
         io_context ctx(kind);
-        ctx.block_on([](std::size_t n, std::error_code& to, counted inside) -> task<> {
-            auto first = this_context().spawn(deep_groups(n, inside));
-            for (int i = 0; i < 3; ++i) co_await yield();
+        ctx.block_on([](std::size_t n, std::error_code& to, int& begun) -> task<> {
+            auto first = this_context().spawn(deep_groups(n, counted(begun)));
+            while (begun <= static_cast<int>(n)) co_await yield();  // which takes many turns
             first.cancel();
             to = (co_await first).error();
-        }(depth, ec, counted(alive)));
+        }(depth, ec, alive));
     });
     REQUIRE(ran);
     CHECK(ec == errc::canceled);
