@@ -121,11 +121,14 @@ TEST_CASE("a turn goes on until it is time to look at the limits") {
     turn_clock clock(0);
     clock.waited();
     clock.read_for_limits(0, true);
+    CHECK(clock.share() > 0);
     CHECK(clock.turn_goes_on(100 * microsecond) > 0);
     CHECK(clock.turn_goes_on(turn_clock::longest_turn - 1) > 0);
     CHECK(clock.turn_goes_on(turn_clock::longest_turn) == 0);
     for (const bool limits : {true, false}) CHECK_FALSE(clock.may_go_on(1, limits));
+    CHECK(clock.turn_goes_on(turn_clock::longest_turn) == 0);
     clock.read_for_limits(turn_clock::longest_turn, true);
+    CHECK(clock.share() > 0);
     CHECK(clock.turn_goes_on(turn_clock::longest_turn + 1) > 0);
 }
 
@@ -144,4 +147,10 @@ TEST_CASE("the longer steps take, the fewer there are until the clock is asked")
     CHECK(clock.share() == 1);
     for (int i = 0; i < 10; ++i) ask_after(microsecond / 10);
     CHECK(clock.share() == turn_clock::most_steps);
+    for (int i = 0; i < 4; ++i) ask_after(1000 * microsecond);
+    // At the end of a turn it is asked again: that says nothing of what steps take.
+    now += turn_clock::longest_turn;
+    CHECK(clock.turn_goes_on(now) == 0);
+    for (int i = 0; i < 10; ++i) CHECK(clock.turn_goes_on(now) == 0);
+    CHECK(clock.share() == 1);
 }

@@ -66,7 +66,10 @@ public:
     void waited() noexcept { ++steps_; }
 
     /// Steps that a turn may take before it asks `turn_goes_on`.
-    int share() const noexcept { return share_; }
+    int share() noexcept {
+        is_shared_ = true;
+        return share_;
+    }
 
     /// As many steps have been taken: the number of those that may follow, or 0: the turn is to
     /// end, as it is time to look at the limits.
@@ -74,13 +77,16 @@ public:
         constexpr ticks long_share = 100'000, short_share = 25'000;  // ns
         const ticks spent = now - shared_at_;
         shared_at_ = now;
-        // (After an idle wait it seems longer than it was: that is made good soon.)
+        // (After an idle wait it seems longer than it was: that is made good soon. And who is asked
+        // once more at the end of a turn has taken no steps since.)
+        if (!is_shared_) return 0;
         if (spent > long_share)
             share_ = share_ > 4 ? share_ / 4 : 1;
         else if (spent < short_share && share_ < most_steps)
             share_ *= 2;
         if (now - looked_at_ < longest_turn) return share_;
         due_ = due_without_limits_ = 0;
+        is_shared_ = false;
         return 0;
     }
 
@@ -132,6 +138,7 @@ private:
     std::uint64_t steps_ = 0;
     ticks last_;
     int share_ = most_steps;
+    bool is_shared_ = false;  // steps may be taken
 };
 
 }  // namespace curfew::detail
