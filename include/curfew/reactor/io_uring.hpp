@@ -69,6 +69,9 @@ public:
         slots_[index].submitted = slots_[index].simple = true;
         entry->user_data = index;
         describe_transfer(op, *op.buffers, *entry);
+        if (op.kind == operation_kind::write && (to_write_ += entry->len) >= most_to_write)
+            [[unlikely]]
+            write_now();
         return false;
     }
 
@@ -115,6 +118,7 @@ public:
     }
 
     int wait(std::chrono::nanoseconds time, completions& done) noexcept override {
+        to_write_ = 0;
         const bool changes = ring_.changes_threads();
         if (changes || unusual_ || first_ != none || --waits_until_trim_ == 0) [[unlikely]] {
             if (error_) return error_;
@@ -169,6 +173,7 @@ private:
     /// Each takes two or three microseconds, in which the loop does nothing else. (More of them are
     /// as fast in the other ring.)
     static constexpr std::uint32_t most_to_move = 500;
+    static constexpr std::size_t most_to_write = std::size_t{1} << 19;  // bytes in one call
     static constexpr std::uint32_t most_to_ask_back = 64;
     static constexpr std::uint32_t first_trim = 1024;  // waits
 
@@ -384,6 +389,16 @@ private:
             describe(index, *entry);
         else
             enqueue(index);
+    }
+
+    /// The kernel copies what is to be written when it takes the requests. Many large ones would
+    /// keep the loop in it for longer than a turn may last, and a turn that only collects them
+    /// would not notice: so they are taken some at a time. What completes is delivered by the next
+    /// `wait`.
+    CURFEW_COLD void write_now() noexcept {
+        to_write_ = 0;
+        if (first_ == none && !ring_.changes_threads())
+            ring_.enter(std::chrono::nanoseconds::zero());
     }
 
     CURFEW_COLD bool start_rest(operation& op) noexcept {
@@ -804,6 +819,7 @@ private:
     int error_;
     unsigned unusual_ = is_unwatched;  // all that a wait need not look at while it is 0
     bool is_settled_ = false;
+    std::size_t to_write_ = 0;   // bytes of what has been started since the kernel was entered
     bool is_moving_ = false;     // what comes back is not to be submitted to this ring
     bool is_gathering_ = false;  // see `begin_closes`
     std::uint32_t watch_ = 0;    // the number of the last watch over the waker
@@ -813,8 +829,8 @@ private:
     detail::plain_array<slot> slots_;
     detail::plain_array<platform::socket_handle> gathered_;  // to be closed
     envelope* envelopes_ = nullptr;                          // those in no slot
-    std::uint32_t free_ = none;      // the first free slot
-    std::uint32_t first_ = none;     // the queue
+    std::uint32_t free_ = none;                              // the first free slot
+    std::uint32_t first_ = none;                             // the queue
     std::uint32_t last_ = none;
 };
 
