@@ -555,7 +555,7 @@ TEST_CASE("many of one instant move down as one, whatever others are there") {
         ticks now = instant;
         std::size_t before_other = 0;
         recorded beat(expired);
-        for (int slice = 0; expired.size() < many; ++slice) {
+        while (expired.size() < many) {
             if (!beat.armed()) {
                 beat.arm(wheel, now);
                 before_other = expired.size();
