@@ -202,7 +202,8 @@ REACTOR_TEST("the queue of errors says which datagram met what") {
             CHECK_FALSE(ec);
             CHECK(answer.error == std::errc::connection_refused);
             CHECK(answer.receiver == nobody);
-            CHECK(answer.reporter == nobody.address());
+            if (sizeof(void*) > 4)  // (qemu garbles it for 32-bit programs)
+                CHECK(answer.reporter == nobody.address());
             CHECK(std::string_view(buffer.data(), answer.size) == "ping");
             CHECK(answer.mtu == 0);
             CHECK(socket.receive_error().error() == std::errc::resource_unavailable_try_again);
