@@ -77,16 +77,18 @@ CURFEW_APART inline bool budget_is_used_up(run_state& state) noexcept {
         return ticks_now() >= state.end;
     }
     state.share = state.clock ? state.clock->turn_goes_on(ticks_now()) : turn_clock::most_steps;
+    const bool over = state.share == 0;
+    if (over) state.share = 1;  // whoever else goes on in this step is asked about, too
     const bool had_its_share = state.asked == state.current;
     state.asked = had_its_share ? nullptr : state.current;
-    return had_its_share || state.share == 0;
+    return had_its_share || over;
 }
 
 /// Called for each operation that completes without suspending. True: the coroutine has had its
 /// share of the turn and must give way, so that a socket that is always ready starves nobody. (The
 /// rest of the turn is then decided by whoever has resumed it.)
 CURFEW_HOT inline bool share_is_used_up(run_state& state = this_thread()) noexcept {
-    return --state.share <= 0 && budget_is_used_up(state);
+    return --state.share == 0 && budget_is_used_up(state);
 }
 
 /// Resumes a coroutine, and then whoever it passes control on to. `state` is this thread's, and its

@@ -66,14 +66,11 @@ public:
     void waited() noexcept { ++steps_; }
 
     /// Steps that a turn may take before it asks `turn_goes_on`.
-    int share() noexcept {
-        is_shared_ = true;
-        return share_;
-    }
+    int share() const noexcept { return share_; }
 
     /// As many steps have been taken: the number of those that may follow, or 0: the turn is to
     /// end, as it is time to look at the limits.
-    int turn_goes_on(ticks now) noexcept {
+    CURFEW_APART int turn_goes_on(ticks now) noexcept {
         constexpr ticks long_share = 100'000, short_share = 25'000;  // ns
         const ticks spent = now - shared_at_;
         shared_at_ = now;
@@ -103,6 +100,7 @@ public:
         if (--looks_to_come_ == 0) [[unlikely]]
             judge(now, resumed);
         looked_at_ = now;
+        is_shared_ = true;
         return read(now);
     }
 
@@ -111,6 +109,7 @@ public:
         const auto steps = static_cast<ticks>(steps_ - read_at_);
         due_without_limits_ = steps_ + (now - last_ > steps * long_step ? 1 : seldom);
         looked_at_ = now;
+        is_shared_ = true;
         read(now);
     }
 
@@ -138,7 +137,7 @@ private:
     std::uint64_t steps_ = 0;
     ticks last_;
     int share_ = most_steps;
-    bool is_shared_ = false;  // steps may be taken
+    bool is_shared_ = true;  // there has been a look since a turn was told to end
 };
 
 }  // namespace curfew::detail
