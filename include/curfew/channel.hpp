@@ -7,7 +7,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "core/wait_list.hpp"
+#include "await/wait_list.hpp"
 #include "platform/std_memory.hpp"
 #include "result.hpp"
 

@@ -3,7 +3,7 @@
 
 #include <coroutine>
 
-#include "core/wait_list.hpp"
+#include "await/wait_list.hpp"
 #include "result.hpp"
 
 CURFEW_SYSTEM_HEADER

@@ -6,11 +6,11 @@
 #include <utility>
 #include <vector>
 
-#include "branches.hpp"
+#include "await/branches.hpp"
 #include "core/time.hpp"
 #include "frame_resource.hpp"
 #include "join_handle.hpp"
-#include "loop.hpp"
+#include "loop/loop.hpp"
 #include "platform/std_chrono.hpp"
 #include "platform/std_memory.hpp"
 #include "reactor/make_reactor.hpp"

@@ -4,7 +4,7 @@
 #include <coroutine>
 #include <utility>
 
-#include "loop.hpp"
+#include "loop/loop.hpp"
 #include "result.hpp"
 #include "task.hpp"
 

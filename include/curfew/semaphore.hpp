@@ -4,7 +4,7 @@
 #include <coroutine>
 #include <cstddef>
 
-#include "core/wait_list.hpp"
+#include "await/wait_list.hpp"
 #include "result.hpp"
 
 CURFEW_SYSTEM_HEADER

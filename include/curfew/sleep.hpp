@@ -5,7 +5,7 @@
 
 #include "core/time.hpp"
 #include "io_context.hpp"
-#include "loop.hpp"
+#include "loop/loop.hpp"
 #include "platform/std_chrono.hpp"
 #include "result.hpp"
 

@@ -5,7 +5,7 @@
 
 #include "io_context.hpp"
 #include "ip/endpoint.hpp"
-#include "requests.hpp"
+#include "await/requests.hpp"
 #include "result.hpp"
 
 CURFEW_SYSTEM_HEADER

@@ -367,4 +367,4 @@ auto kept(Function make) -> decltype(make()) {
 }  // namespace detail
 }  // namespace curfew
 
-#include "loop.hpp"  // which defines the guest
+#include "loop/loop.hpp"  // which defines the guest

@@ -11,7 +11,7 @@
 #include "core/call_site.hpp"
 #include "io_context.hpp"
 #include "join_handle.hpp"
-#include "loop.hpp"
+#include "loop/loop.hpp"
 #include "platform/std_memory.hpp"
 #include "result.hpp"
 #include "task.hpp"

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "branches.hpp"
+#include "await/branches.hpp"
 #include "io_context.hpp"
 #include "ip/endpoint.hpp"
 #include "platform/std_chrono.hpp"

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "error.hpp"
-#include "loop.hpp"
+#include "loop/loop.hpp"
 #include "platform/std_memory.hpp"
 #include "result.hpp"
 #include "task.hpp"

@@ -6,7 +6,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "awaitable.hpp"
+#include "await/awaitable.hpp"
 #include "core/fiber.hpp"
 #include "core/time.hpp"
 #include "platform/std_chrono.hpp"

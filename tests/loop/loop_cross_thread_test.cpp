@@ -1,6 +1,6 @@
 // What may be called from any thread: post, stop, and cancellation through a stop_token. To be run
 // under thread sanitizer too.
-#include <curfew/loop.hpp>
+#include <curfew/loop/loop.hpp>
 
 #include <doctest/doctest.h>
 

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "../error.hpp"
-#include "../loop.hpp"
+#include "../loop/loop.hpp"
 #include "../task.hpp"
 
 CURFEW_SYSTEM_HEADER

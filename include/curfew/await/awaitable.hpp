@@ -6,12 +6,12 @@
 #include <type_traits>
 #include <utility>
 
-#include "error.hpp"
-#include "loop.hpp"
-#include "result.hpp"
+#include "../error.hpp"
+#include "../loop/loop.hpp"
+#include "../result.hpp"
 
 #if CURFEW_DEFINITIONS
-#include "reactor/attempt.hpp"
+#include "../reactor/attempt.hpp"
 #endif
 
 CURFEW_SYSTEM_HEADER

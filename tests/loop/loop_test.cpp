@@ -1,7 +1,7 @@
 // Bounded turns: whatever is always ready, the limits of others are looked at, and those whose
 // limits have expired go on. What is counted here is what others do meanwhile, each step of which
 // takes some time by itself; so a machine that is busy changes nothing.
-#include <curfew/loop.hpp>
+#include <curfew/loop/loop.hpp>
 
 #include <algorithm>
 #include <array>

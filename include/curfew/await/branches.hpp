@@ -9,10 +9,10 @@
 #include <vector>
 
 #include "awaitable.hpp"
-#include "loop.hpp"
-#include "platform/std_memory.hpp"
-#include "result.hpp"
-#include "task.hpp"
+#include "../loop/loop.hpp"
+#include "../platform/std_memory.hpp"
+#include "../result.hpp"
+#include "../task.hpp"
 
 CURFEW_SYSTEM_HEADER
 

@@ -7,21 +7,21 @@
 #include <exception>
 #include <utility>
 
-#include "core/deadlines.hpp"
-#include "core/fiber.hpp"
-#include "core/frame_memory.hpp"
-#include "core/inbox.hpp"
-#include "core/loop_dependent.hpp"
-#include "core/ready_queue.hpp"
-#include "core/socket_list.hpp"
-#include "core/trampoline.hpp"
-#include "core/turn_clock.hpp"
-#include "frame_resource.hpp"
-#include "platform/std_chrono.hpp"
-#include "platform/std_memory.hpp"
-#include "reactor/reactor.hpp"
-#include "result.hpp"
-#include "task.hpp"
+#include "../core/deadlines.hpp"
+#include "../core/fiber.hpp"
+#include "../core/frame_memory.hpp"
+#include "../core/inbox.hpp"
+#include "../core/loop_dependent.hpp"
+#include "../core/ready_queue.hpp"
+#include "../core/socket_list.hpp"
+#include "../core/trampoline.hpp"
+#include "../core/turn_clock.hpp"
+#include "../frame_resource.hpp"
+#include "../platform/std_chrono.hpp"
+#include "../platform/std_memory.hpp"
+#include "../reactor/reactor.hpp"
+#include "../result.hpp"
+#include "../task.hpp"
 
 CURFEW_SYSTEM_HEADER
 

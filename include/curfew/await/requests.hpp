@@ -6,9 +6,9 @@
 #include <utility>
 
 #include "awaitable.hpp"
-#include "buffer.hpp"
-#include "ip/endpoint.hpp"
-#include "result.hpp"
+#include "../buffer.hpp"
+#include "../ip/endpoint.hpp"
+#include "../result.hpp"
 
 CURFEW_SYSTEM_HEADER
 

@@ -1,4 +1,4 @@
-#include <curfew/core/wait_list.hpp>
+#include <curfew/await/wait_list.hpp>
 
 #include <doctest/doctest.h>
 
