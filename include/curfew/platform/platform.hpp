@@ -2,6 +2,28 @@
 //
 // A port to another system is one more header like posix.hpp; a program names it with
 // CURFEW_PLATFORM_HEADER (with its quotes or angle brackets) and the library uses nothing else.
+//
+// This is all that such a header must have, in the namespace curfew::platform. docs/porting.md says
+// what each is to do, and tests/platform/platform_test.cpp that it is there with the right types.
+//
+//   handles    socket_handle invalid_socket close is_closed
+//   errors     error_code would_block interrupted connect_pending accept_may_go_on
+//              already_connected already_in_progress bad_descriptor broken_pipe message_too_long
+//              out_of_memory too_many_descriptors clear_last_error
+//   sockets    open adopt is_tcp bind listen max_backlog connect connect_result accept shutdown
+//   addresses  local_address remote_address last_remote_address interface_index
+//   options    set_option get_option reset_on_close allow_lingering
+//   transfer   receive send receive_from send_to max_buffers
+//   time       steady_now pause
+//   waker      waker, or CURFEW_LOOPBACK_WAKER
+//
+// And where it says with a macro that it has them:
+//
+//   CURFEW_HAS_POLL              poll poll_entry poll_in poll_out poll_problem poll_invalid
+//   CURFEW_HAS_SELECT            select select_set
+//   CURFEW_HAS_ERROR_QUEUE       queue_errors receive_error
+//   CURFEW_TELLS_WHAT_IS_LEFT    tell_what_is_left, and a receive with `nothing_left`
+//   CURFEW_EMULATED_THREAD_LOCAL until_thread_ends
 #pragma once
 
 #if defined(CURFEW_PLATFORM_HEADER)

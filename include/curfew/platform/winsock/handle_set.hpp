@@ -7,7 +7,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "../config.hpp"
+#include "../../config.hpp"
 
 CURFEW_SYSTEM_HEADER
 

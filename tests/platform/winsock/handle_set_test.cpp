@@ -1,5 +1,5 @@
 // Sets of handles: against the standard's, and in proportion.
-#include <curfew/platform/handle_set.hpp>
+#include <curfew/platform/winsock/handle_set.hpp>
 
 #include <doctest/doctest.h>
 

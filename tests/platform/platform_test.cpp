@@ -1,0 +1,157 @@
+// What every platform header must have is there, with the right types: of the list that platform.hpp
+// begins with. It is for the ports that tests are built with (posix, winsock, quirky, faulty); a
+// new one is checked by compiling this file.
+#include <curfew/platform/platform.hpp>
+
+#include <doctest/doctest.h>
+
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <system_error>
+#include <type_traits>
+
+namespace curfew::platform {
+namespace {
+
+template <class T, class Value>
+concept is = std::same_as<std::remove_cvref_t<T>, Value>;
+
+// Handles -----------------------------------------------------------------------------------------
+static_assert(std::is_trivially_copyable_v<socket_handle>);
+static_assert(std::totally_ordered<socket_handle>);
+static_assert(is<decltype(invalid_socket), socket_handle>);
+static_assert(noexcept(close(socket_handle{})));
+static_assert(is<decltype(is_closed(socket_handle{})), bool>);
+
+// Errors ------------------------------------------------------------------------------------------
+static_assert(is<decltype(error_code(0)), std::error_code>);
+static_assert(is<decltype(would_block(0)), bool> && is<decltype(interrupted(0)), bool>);
+static_assert(is<decltype(connect_pending(0)), bool> && is<decltype(accept_may_go_on(0)), bool>);
+constexpr int numbers[]{already_connected, already_in_progress, bad_descriptor, broken_pipe,
+                        message_too_long,  out_of_memory,       too_many_descriptors};
+static_assert(noexcept(clear_last_error()));
+
+// Sockets -----------------------------------------------------------------------------------------
+template <class H>
+concept has_sockets = requires(H& handle, const socket_address& address, socket_address* peer) {
+    { open(family::v4, transport::stream, handle) } noexcept -> std::same_as<int>;
+    { adopt(handle, transport::stream) } noexcept -> std::same_as<int>;
+    { is_tcp(handle) } noexcept -> std::same_as<bool>;
+    { bind(handle, address) } noexcept -> std::same_as<int>;
+    { listen(handle, max_backlog) } noexcept -> std::same_as<int>;
+    { connect(handle, address) } noexcept -> std::same_as<int>;
+    { connect_result(handle) } noexcept -> std::same_as<int>;
+    { accept(handle, handle, peer) } noexcept -> std::same_as<int>;
+    { shutdown(handle, shutdown_side::both) } noexcept -> std::same_as<int>;
+};
+static_assert(has_sockets<socket_handle>);
+
+// Addresses and options ---------------------------------------------------------------------------
+template <class H>
+concept has_addresses = requires(H handle, const char* name) {
+    { local_address(handle) } noexcept -> std::same_as<socket_address>;
+    { remote_address(handle) } noexcept -> std::same_as<socket_address>;
+    { last_remote_address(handle) } noexcept -> std::same_as<socket_address>;
+    { interface_index(name) } noexcept -> std::same_as<std::uint32_t>;
+};
+static_assert(has_addresses<socket_handle>);
+
+template <class H>
+concept has_options = requires(H handle, int& value) {
+    { set_option(handle, option::no_delay, 1) } noexcept -> std::same_as<int>;
+    { get_option(handle, option::no_delay, value) } noexcept -> std::same_as<int>;
+    { reset_on_close(handle) } noexcept;
+    { allow_lingering(handle) } noexcept;
+};
+static_assert(has_options<socket_handle>);
+
+// Transfer ----------------------------------------------------------------------------------------
+// (The faulty platform's, which is for tests only, may throw.)
+template <class H>
+concept has_transfers = requires(H handle, std::byte* data, const std::byte* constant,
+                                 const buffer* list, std::size_t size, socket_address* sender,
+                                 const socket_address* receiver) {
+    { receive(handle, data, size) } -> std::same_as<std::ptrdiff_t>;
+    { send(handle, constant, size) } -> std::same_as<std::ptrdiff_t>;
+    { receive(handle, list, size, size) } -> std::same_as<transfer>;
+    { send(handle, list, size, size) } -> std::same_as<transfer>;
+    { receive_from(handle, list, size, sender) } -> std::same_as<transfer>;
+    { send_to(handle, list, size, receiver) } -> std::same_as<transfer>;
+};
+static_assert(has_transfers<socket_handle>);
+static_assert(max_buffers > 0);
+
+#if defined(CURFEW_HAS_ERROR_QUEUE)
+template <class H>
+concept has_error_queue =
+    requires(H handle, const buffer* list, std::size_t size, queued_error& told) {
+        { queue_errors(handle, true) } -> std::same_as<int>;
+        { receive_error(handle, list, size, told) } -> std::same_as<transfer>;
+    };
+static_assert(has_error_queue<socket_handle>);
+#endif
+
+#if defined(CURFEW_TELLS_WHAT_IS_LEFT)
+template <class H>
+concept has_what_is_left =
+    requires(H handle, const buffer* list, std::size_t size, bool& nothing_left) {
+        { tell_what_is_left(handle, true) } -> std::same_as<int>;
+        { receive(handle, list, size, size, nothing_left) } -> std::same_as<transfer>;
+    };
+static_assert(has_what_is_left<socket_handle>);
+#endif
+
+// Time and waiting --------------------------------------------------------------------------------
+static_assert(is<decltype(steady_now()), std::chrono::nanoseconds>);
+static_assert(noexcept(pause(std::chrono::nanoseconds{})));
+
+#if defined(CURFEW_HAS_POLL)
+template <class Entry>
+concept has_poll = requires(Entry* entries, std::size_t count, int& ready) {
+    { platform::poll(entries, count, unlimited, ready) } -> std::same_as<int>;
+    Entry{invalid_socket, short{poll_in | poll_out}, short{0}};
+    entries->revents = poll_problem | poll_invalid;
+};
+static_assert(has_poll<poll_entry>);
+#endif
+
+#if defined(CURFEW_HAS_SELECT)
+template <class Set>
+concept has_select =
+    std::copyable<Set> && requires(Set& set, const Set& constant, socket_handle handle, int& ready) {
+        { Set::can_hold(handle) } -> std::same_as<bool>;
+        { set.add(handle) } -> std::same_as<bool>;
+        { set.remove(handle) };
+        { constant.has(handle) } -> std::same_as<bool>;
+        { platform::select(handle, set, set, set, unlimited, ready) } -> std::same_as<int>;
+    };
+static_assert(has_select<select_set>);
+#endif
+
+template <class Waker>
+concept is_waker = requires(Waker& own, const Waker& constant) {
+    { constant.error() } noexcept -> std::same_as<int>;
+    { constant.handle() } noexcept -> std::same_as<socket_handle>;
+    { own.signal() } noexcept;
+    { own.drain() } noexcept;
+};
+static_assert(is_waker<waker>);
+
+#if defined(CURFEW_EMULATED_THREAD_LOCAL)
+static_assert(is<decltype(until_thread_ends<int>()), int>);
+#endif
+
+}  // namespace
+}  // namespace curfew::platform
+
+TEST_CASE("the numbers that the library itself reports are different errors") {
+    for (const int each : curfew::platform::numbers) {
+        CHECK(each != 0);
+        CHECK(each != curfew::platform::unsupported);
+        int same = 0;
+        for (const int other : curfew::platform::numbers) same += each == other ? 1 : 0;
+        CHECK(same == 1);
+    }
+}
