@@ -11,8 +11,9 @@
 #include <stop_token>
 #include <utility>
 
+#include "await/enable_limits.hpp"
+#include "await/scoped.hpp"
 #include "platform/std_chrono.hpp"
-#include "timeout.hpp"
 
 CURFEW_SYSTEM_HEADER
 

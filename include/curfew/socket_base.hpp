@@ -56,8 +56,8 @@ public:
     /// cancelled `connect` closes it.
     void cancel() noexcept {
         check_thread(*state_);
-        if (state_->reader) end_early(*state_->reader, outcome::canceled, false);
-        if (state_->writer) end_early(*state_->writer, outcome::canceled, false);
+        if (state_->reader) cancel_operation(*state_->reader, outcome::canceled, false);
+        if (state_->writer) cancel_operation(*state_->writer, outcome::canceled, false);
     }
 
     /// The unspecified endpoint where there is none.

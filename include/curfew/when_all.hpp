@@ -1,7 +1,7 @@
 // when_all: several things at once, until the last one ends.
 #pragma once
 
-#include "await/branches.hpp"
+#include "await/combinations.hpp"
 
 CURFEW_SYSTEM_HEADER
 

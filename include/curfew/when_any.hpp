@@ -1,7 +1,7 @@
 // when_any: several things at once, until the first one ends, without losing what the others did.
 #pragma once
 
-#include "await/branches.hpp"
+#include "await/combinations.hpp"
 
 CURFEW_SYSTEM_HEADER
 

@@ -1,14 +1,15 @@
-// What the operations on sockets are about: a socket, its buffers, an address.
+// Requests: what an operation on a socket is about. `socket.read_some(buffer)` makes one of the socket
+// and its buffers, and nothing happens until it is awaited (see operation_awaiter.hpp).
 #pragma once
 
 #include <array>
 #include <span>
 #include <utility>
 
-#include "awaitable.hpp"
 #include "../buffer.hpp"
 #include "../ip/endpoint.hpp"
 #include "../result.hpp"
+#include "operation_awaiter.hpp"
 
 CURFEW_SYSTEM_HEADER
 
