@@ -1,16 +1,11 @@
 // TCP: connections and the acceptor that takes them in.
 #pragma once
 
-#include <span>
-#include <utility>
-
-#include "socket_base.hpp"
+#include "stream_socket.hpp"
 
 CURFEW_SYSTEM_HEADER
 
 namespace curfew::tcp {
-
-class acceptor;
 
 /// A TCP connection, or one to be.
 ///
@@ -21,26 +16,12 @@ class acceptor;
 /// Cancellation, of every operation here: it ends with `canceled` (or `timed_out` under a limit)
 /// when the system has let go of its buffers; if it had moved any byte by then, with success and
 /// that count. The stream goes on where it stood.
-class socket : public detail::socket_base {
-    template <operation_kind Kind, bool Exact, class Buffer, class... Source>
-    auto transfer(Source&&... sources) const noexcept {
-        constexpr std::size_t count = sizeof...(Source);
-        return detail::socket_operation<detail::transfer_request<Kind, Exact, count>>(
-            {state_,
-             detail::buffers_of<count>::template from<Buffer>(std::forward<Source>(sources)...)});
-    }
-
-    template <operation_kind Kind, bool Exact, class Buffer>
-    auto transfer_list(std::span<const Buffer> list) const noexcept {
-        return detail::socket_operation<detail::transfer_request<Kind, Exact, 0>>(
-            {state_, detail::buffers_of<0>::from(list)});
-    }
-
+class socket : public detail::stream_socket {
 public:
     /// Belongs to nothing: every operation says `closed`.
     socket() noexcept = default;
     explicit socket(io_context& context)
-        : socket_base(detail::loop_of(context), platform::transport::stream) {}
+        : stream_socket(detail::loop_of(context)) {}
 
     /// Takes in a connected (or connecting) descriptor of a stream. With an error it remains the
     /// caller's.
@@ -68,82 +49,6 @@ public:
         return detail::socket_operation<detail::connect_request>({state_, to});
     }
 
-    /// Reads what is there, at least one byte; `eof` when the peer has ended the stream. Several
-    /// buffers are filled one after the other. If the connection is lost (reset, or given up by the
-    /// system), and a write was told so before, reads are told the same error, and not `eof`.
-    template <class... Source>
-    requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, mutable_buffer> &&
-                                        ...) auto read_some(Source&&... buffers) noexcept {
-        return transfer<operation_kind::read, false, mutable_buffer>(
-            std::forward<Source>(buffers)...);
-    }
-    template <class Buffer = mutable_buffer>
-    auto read_some(detail::list_of<Buffer> list) noexcept {
-        return transfer_list<operation_kind::read, false, Buffer>(list);
-    }
-    template <detail::bare_pointer P, class... More>
-    result<> read_some(P&&, More&&...) = delete;  // a pointer has no size: std::span(p, size)
-
-    /// Writes as much as fits, at least one byte, and at most 256 KiB: then it is others' turn.
-    /// `write_all` writes more.
-    template <class... Source>
-    requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, const_buffer> &&
-                                        ...) auto write_some(Source&&... buffers) noexcept {
-        return transfer<operation_kind::write, false, const_buffer>(
-            std::forward<Source>(buffers)...);
-    }
-    template <class Buffer = const_buffer>
-    auto write_some(detail::list_of<Buffer> list) noexcept {
-        return transfer_list<operation_kind::write, false, Buffer>(list);
-    }
-    template <detail::bare_pointer P, class... More>
-    result<> write_some(P&&, More&&...) = delete;  // a pointer has no size: std::span(p, size)
-
-    /// Reads until the buffers are full. With an error, `eof` included, the value says how far it
-    /// got.
-    template <class... Source>
-    requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, mutable_buffer> &&
-                                        ...) auto read_exactly(Source&&... buffers) noexcept {
-        return transfer<operation_kind::read, true, mutable_buffer>(
-            std::forward<Source>(buffers)...);
-    }
-    template <class Buffer = mutable_buffer>
-    auto read_exactly(detail::list_of<Buffer> list) noexcept {
-        return transfer_list<operation_kind::read, true, Buffer>(list);
-    }
-    template <detail::bare_pointer P, class... More>
-    result<> read_exactly(P&&, More&&...) = delete;  // a pointer has no size: std::span(p, size)
-
-    /// Writes all of the buffers. With an error the value says how many bytes had gone out.
-    template <class... Source>
-    requires(sizeof...(Source) > 0) && (detail::buffer_source<Source, const_buffer> &&
-                                        ...) auto write_all(Source&&... buffers) noexcept {
-        return transfer<operation_kind::write, true, const_buffer>(
-            std::forward<Source>(buffers)...);
-    }
-    template <class Buffer = const_buffer>
-    auto write_all(detail::list_of<Buffer> list) noexcept {
-        return transfer_list<operation_kind::write, true, Buffer>(list);
-    }
-    template <detail::bare_pointer P, class... More>
-    result<> write_all(P&&, More&&...) = delete;  // a pointer has no size: std::span(p, size)
-
-    /// Waits until a read or write would not block (or would fail at once), without doing it.
-    /// `readable | writable`: whichever comes first. It takes the place of a read or write.
-    ///
-    /// It ends for data, for the end of the stream, and for an error. An error that no read or
-    /// write gets (it stands in an error queue: timestamps, say) ends one wait (or two, where its
-    /// event comes late), and no more before a look has found it gone. Urgent data ends none.
-    auto wait(readiness what) noexcept {
-        return detail::socket_operation<detail::wait_request>({{}, state_, what});
-    }
-
-    /// Ends one direction or both: with `send` the peer reads the end of the stream.
-    optional_result shutdown(shutdown_how how) noexcept {
-        if (!is_open()) return errc::closed;
-        return to_result(platform::shutdown(state_->handle, how));
-    }
-
     /// Who the peer is. On Linux and Windows also after it has reset the connection; elsewhere
     /// accept(peer) tells it. The unspecified endpoint where there is none.
     ip::endpoint remote_endpoint() const noexcept {
@@ -160,11 +65,10 @@ public:
     result<bool> keep_alive() const noexcept { return flag(platform::option::keep_alive); }
 
 private:
-    friend class acceptor;
+    template <class Socket>
+    friend struct detail::accept_request;
     socket(detail::loop& own, native_handle_type handle, bool more_behind)
-        : socket_base(own, platform::transport::stream, handle) {
-        state_->more_behind = more_behind;
-    }
+        : stream_socket(own, handle, more_behind) {}
 };
 
 struct listen_options {
@@ -175,40 +79,12 @@ struct listen_options {
 };
 
 /// Takes in connections.
-class acceptor : public detail::socket_base {
-    struct accept_request : detail::request_of<operation_kind::accept> {
-        platform::socket_address* peer;
-
-        accept_request(socket_state* on, platform::socket_address* who) noexcept
-            : request_of{on}, peer(who) {}
-        void describe(operation& op) const noexcept {
-            if (peer) *peer = {};
-            op.accepted = platform::invalid_socket;
-            op.peer = peer;
-            op.more_behind = socket->more_behind;
-        }
-        static result<tcp::socket> yield(operation& op, std::error_code error) {
-            if (error) return error;
-            // The acceptor may be gone by now; the fiber's loop is not. Should there be no memory
-            // for the socket, the descriptor is still the operation's, which closes it.
-            tcp::socket made(*op.owner->loop, op.accepted, op.more_behind);
-            op.accepted = platform::invalid_socket;
-            // (Not every reactor is told by the system who it was.)
-            if (op.peer && op.peer->family == platform::family::unspecified)
-                *op.peer = platform::last_remote_address(made.native_handle());
-            return made;
-        }
-        static void discard(operation& op) noexcept {
-            if (op.progress == operation::state::complete && op.result == outcome::success &&
-                op.accepted != platform::invalid_socket)
-                platform::close(op.accepted);
-        }
-    };
+class acceptor : public detail::acceptor_base {
+    using accept_request = detail::accept_request<socket>;
 
 public:
     acceptor() noexcept = default;
-    explicit acceptor(io_context& context)
-        : socket_base(detail::loop_of(context), platform::transport::stream) {}
+    explicit acceptor(io_context& context) : acceptor_base(detail::loop_of(context)) {}
 
     /// Takes in a descriptor that listens, and changes it as `socket::adopt` does. With an error it
     /// remains the caller's. (No flag keeps accept(2) from blocking: should somebody who shares the
@@ -246,9 +122,7 @@ public:
 
 private:
     acceptor(detail::loop& own, native_handle_type handle, bool more_behind)
-        : socket_base(own, platform::transport::stream, handle) {
-        state_->more_behind = more_behind;
-    }
+        : acceptor_base(own, handle, more_behind) {}
 
     int start_listening(const ip::endpoint& at, const listen_options& options) noexcept {
         const auto handle = state_->handle;
