@@ -105,6 +105,25 @@ def count_read(peer, directory, what, rounds=6400, **options):
     return Counted(command, file).instructions / rounds
 
 
+def count_parts(program, directory):
+    """Instructions of each part of proportion.cpp: {what: {n: instructions}}, of two n."""
+    for old in directory.glob("proportion.callgrind*"):
+        old.unlink()
+    run(["valgrind", "--tool=callgrind", "--instr-atstart=no",
+         f"--callgrind-out-file={directory / 'proportion.callgrind'}", program])
+    parts = {}
+    for file in sorted(directory.glob("proportion.callgrind.*"),
+                       key=lambda file: int(file.suffix[1:])):
+        text = file.read_text()
+        named = re.search(r"^desc: Trigger: Client Request: (.*)\|(\d+)$", text, re.M)
+        total = re.search(r"^totals: (\d+)", text, re.M)
+        if named and total:
+            parts.setdefault(named.group(1), {})[int(named.group(2))] = int(total.group(1))
+    if not parts:
+        sys.exit(f"{program} was built without <valgrind/callgrind.h>, and cannot be counted")
+    return parts
+
+
 # --- Times ---
 
 class OneProcessor:

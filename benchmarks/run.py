@@ -450,7 +450,7 @@ def fits(name, value, budgets):
 def check(arguments):
     """The counts that must not grow, whatever else the machine does."""
     programs = build(arguments, "bench_echo_epoll", "bench_echo_curfew", "bench_limits_curfew",
-                     "bench_idle_curfew")
+                     "bench_idle_curfew", "bench_proportion")
     peers = Peers(programs)
     measured = [peers.plain, peers.curfew, peers.cancel, peers.close]
     counts = measure.count_echo(measured, arguments.build / "profiles")
@@ -465,6 +465,10 @@ def check(arguments):
               for peer in measured[1:]),
             *((f"instructions_per_limit_{case}", "a limit alone", added)
               for case, (_, added) in zip(CASES, limits))]
+    for what, counted in measure.count_parts(peers.at("proportion"),
+                                             arguments.build / "profiles").items():
+        (few, less), (many, more) = sorted(counted.items())
+        rows.append(("times_as_much_for_10_times", f"{what}, {few:,} and {many:,}", more / less))
     print(f"plain epoll: {counts[peers.plain].instructions:.1f} instructions per round trip")
     # The budgets are exact for the compiler they are written for; others get some room.
     room = 1.0 if run([arguments.cxx, "-dumpversion"]).startswith("12") else 1.25

@@ -208,9 +208,9 @@ private:
 
     bool failed() const noexcept { return error_ || failed_by_; }
 
+    /// Each of many children may fail: the others are cancelled once.
     void fail() noexcept {
-        cancelled_ = true;
-        cancel_each();
+        if (!std::exchange(cancelled_, true)) cancel_each();
     }
 
     /// What has happened since the last join.

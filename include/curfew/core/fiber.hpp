@@ -187,9 +187,10 @@ struct fiber {
         detail::cancellation(abort).reach(*this, outer);
     }
 
-    /// Something has ended with `canceled` because the innermost scope is cancelled.
+    /// Something has ended with `canceled` because the innermost scope is cancelled. (Above a scope
+    /// that has noticed all have: in a chain of scopes each looks at its own.)
     void notice() noexcept {
-        for (auto* each = scope; each && each->cancelled; each = each->parent) {
+        for (auto* each = scope; each && each->cancelled && !each->noticed; each = each->parent) {
             each->noticed = true;
             if (each->origin || each->discreet) break;
         }
