@@ -1,6 +1,7 @@
 // curfew: asynchronous networking with coroutines and time limits. This header includes all of it.
 #pragma once
 
+#include "about.hpp"
 #include "buffer.hpp"
 #include "cancel.hpp"
 #include "channel.hpp"

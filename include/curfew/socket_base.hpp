@@ -19,6 +19,14 @@ using shutdown_how = platform::shutdown_side;
 
 namespace detail {
 
+/// For what works on the records of sockets directly.
+struct socket_access {
+    template <class Socket>
+    static socket_state& state(const Socket& socket) noexcept {
+        return *socket.state_;
+    }
+};
+
 /// Base of the sockets. Movable, also while operations are pending; a moved-from one is closed.
 class socket_base {
 public:
@@ -139,6 +147,7 @@ protected:
     socket_state* state_ = &no_socket;
 
 private:
+    friend struct socket_access;
     void retire() noexcept {
         check_thread(*state_);
         if (!state_->nobodys) loop::retire(state_);

@@ -1,4 +1,5 @@
-// with_timeout and with_deadline: a limit on anything that can be awaited; shielded: none from around.
+// with_timeout and with_deadline: a limit on anything that can be awaited; shielded: none from
+// around.
 #pragma once
 
 #include <coroutine>

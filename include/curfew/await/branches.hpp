@@ -1,5 +1,5 @@
-// The branches of when_all and when_any: fibers that one fiber waits for together, and when the end of
-// one ends the others.
+// The branches of when_all and when_any: fibers that one fiber waits for together, and when the end
+// of one ends the others.
 #pragma once
 
 #include <coroutine>

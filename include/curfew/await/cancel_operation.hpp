@@ -1,5 +1,5 @@
-// The end of a pending operation before its time: where its limit expires, where the scope that it is
-// in is cancelled, or where its socket is asked to. All of these come here.
+// The end of a pending operation before its time: where its limit expires, where the scope that it
+// is in is cancelled, or where its socket is asked to. All of these come here.
 #pragma once
 
 #include "../loop/loop.hpp"
@@ -16,9 +16,9 @@ inline void check_thread([[maybe_unused]] const socket_state& socket) noexcept {
 }
 
 /// Completion beats the limit: what the system has had for the operation by now is its result. The
-/// loop has reaped and resumed what there was before it looked at limits; only where that would have
-/// taken too long, something may have been overlooked, and is looked for once more. True: it has
-/// completed.
+/// loop has reaped and resumed what there was before it looked at limits; only where that would
+/// have taken too long, something may have been overlooked, and is looked for once more. True: it
+/// has completed.
 inline bool completion_beats_the_limit(operation& op) noexcept {
     loop& own = *op.socket->loop;
     return own.has_overlooked() && own.system().complete_if_ready(op, own.done());

@@ -1,5 +1,5 @@
-// What when_all and when_any return: branches for a fixed number of awaitables, or for a range of them,
-// and how their results are put together.
+// What when_all and when_any return: branches for a fixed number of awaitables, or for a range of
+// them, and how their results are put together.
 #pragma once
 
 #include <coroutine>

@@ -1,10 +1,10 @@
 // Limits: what `with_timeout(awaitable, time)` is, from being armed to carrying out its policy.
 //
-// On a bare operation it is a timer beside that (`limited_operation`), on anything else a timer and a
-// cancel scope around it (`limited_scope`). The timer is armed only if the awaitable has to wait, and
-// disarmed with the awaiter. When it expires the loop calls it, after all that has completed has been
-// resumed; the policy is carried out by cancel_operation (see cancel_operation.hpp), for an operation
-// directly, for a scope by way of all that waits in it (see core/fiber.hpp).
+// On a bare operation it is a timer beside that (`limited_operation`), on anything else a timer and
+// a cancel scope around it (`limited_scope`). The timer is armed only if the awaitable has to wait,
+// and disarmed with the awaiter. When it expires the loop calls it, after all that has completed
+// has been resumed; the policy is carried out by cancel_operation (see cancel_operation.hpp), for
+// an operation directly, for a scope by way of all that waits in it (see core/fiber.hpp).
 #pragma once
 
 #include <coroutine>
@@ -47,8 +47,8 @@ private:
     ticks word_;
 };
 
-/// The timer of a limit; what it limits is around it. When the time is up the loop calls `on_expiry`,
-/// and `Limited::carry_out_policy(abort)` does what the caller has chosen.
+/// The timer of a limit; what it limits is around it. When the time is up the loop calls
+/// `on_expiry`, and `Limited::carry_out_policy(abort)` does what the caller has chosen.
 template <class Limited, limit_kind Kind>
 struct limit_timer : timer_node, limit_clock<Kind> {
     explicit limit_timer(limit_terms<Kind> terms) noexcept
@@ -198,10 +198,10 @@ public:
                                     std::type_identity<limited_operation<inner, Kind>>,
                                     std::type_identity<limited_scope<Awaitable, Kind>>>::type;
 
-    limited(Awaitable&& awaitable, limit_terms<Kind> terms)
+    limited(Awaitable && awaitable, limit_terms<Kind> terms)
         : awaitable_(static_cast<Awaitable&&>(awaitable)), terms_(terms) {}
 
-    awaiter operator co_await() && { return awaiter(static_cast<Awaitable&&>(awaitable_), terms_); }
+    awaiter operator co_await()&& { return awaiter(static_cast<Awaitable&&>(awaitable_), terms_); }
     awaiter operator co_await() const& requires holds_operation<inner> {
         return awaiter(awaitable_, terms_);
     }

@@ -1,8 +1,8 @@
 // What `co_await socket.read_some(buffer)` does: the awaiter of one operation on a socket.
 //
-// `socket.read_some(buffer)` is a `socket_operation`, which holds a request (see requests.hpp): what is
-// to be done. Awaited, it becomes an `operation_awaiter`, which holds the operation and starts it (see
-// start.hpp).
+// `socket.read_some(buffer)` is a `socket_operation`, which holds a request (see requests.hpp):
+// what is to be done. Awaited, it becomes an `operation_awaiter`, which holds the operation and
+// starts it (see start.hpp).
 #pragma once
 
 #include <concepts>
@@ -28,8 +28,7 @@ public:
         : op_(Request::kind, request.directions(), request.socket) {
         request.describe(op_);
     }
-    explicit operation_awaiter(const Request& request) noexcept
-        requires(Request::one_transfer)
+    explicit operation_awaiter(const Request& request) noexcept requires(Request::one_transfer)
         : op_(request.socket, request.buffers.own.data(), Request::exact) {}
     operation_awaiter(const operation_awaiter&) = delete;
     operation_awaiter& operator=(const operation_awaiter&) = delete;
@@ -95,8 +94,8 @@ private:
 
 /// Awaiters that wait for an operation and nothing else: a limit on them needs no scope.
 ///
-/// `op()` is what the fiber is suspended in; `is_pending()` says, after await_suspend, whether there
-/// is anything that a limit could end; `end(why, abort)` does what cancel_operation does.
+/// `op()` is what the fiber is suspended in; `is_pending()` says, after await_suspend, whether
+/// there is anything that a limit could end; `end(why, abort)` does what cancel_operation does.
 template <class Awaiter>
 concept holds_operation = requires(Awaiter& a) {
     { a.op() } -> std::same_as<operation&>;

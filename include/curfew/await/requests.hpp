@@ -1,5 +1,5 @@
-// Requests: what an operation on a socket is about. `socket.read_some(buffer)` makes one of the socket
-// and its buffers, and nothing happens until it is awaited (see operation_awaiter.hpp).
+// Requests: what an operation on a socket is about. `socket.read_some(buffer)` makes one of the
+// socket and its buffers, and nothing happens until it is awaited (see operation_awaiter.hpp).
 #pragma once
 
 #include <array>

@@ -1,4 +1,5 @@
-// An awaitable in a cancel scope of its own: what limits on tasks, shields and cancel_on are made of.
+// An awaitable in a cancel scope of its own: what limits on tasks, shields and cancel_on are made
+// of.
 #pragma once
 
 #include <coroutine>

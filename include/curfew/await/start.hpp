@@ -4,8 +4,8 @@
 // handed to the reactor, unless that watches the socket anyway, and the fiber is suspended in it.
 // `begin_transfer` is the short way of reads and writes with one buffer, which most operations are.
 //
-// An operation knows who awaits it (`waiter` and `owner`) before it is started, so that the rare ways
-// need nothing else and the common ones keep nothing for them.
+// An operation knows who awaits it (`waiter` and `owner`) before it is started, so that the rare
+// ways need nothing else and the common ones keep nothing for them.
 #pragma once
 
 #include "cancel_operation.hpp"

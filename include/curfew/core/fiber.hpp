@@ -14,6 +14,7 @@
 
 #include <coroutine>
 #include <cstdint>
+#include <utility>
 
 #include "operation.hpp"
 #include "timer_wheel.hpp"
@@ -56,6 +57,7 @@ struct nursery {
     void (*gone)(nursery&) noexcept = nullptr;
     bool holds_tasks = false;  // which were spawned, so that it may outlive the fiber it is in
     bool sealed = false;       // what happens around it is no concern of its fibers any more
+    bool names_socket = false;  // it has no fibers: see socket_name
 
     nursery() = default;
     nursery(const nursery&) = delete;
@@ -72,6 +74,40 @@ struct nursery {
 
     /// Cancels its fibers each for itself, whatever happens around them.
     void cancel_each(bool abort = false) noexcept;
+};
+
+/// Says that what runs in a scope is about a socket: when a limit around it that closes expires, the
+/// socket is aborted, whatever is waited for then. It stands in the scope's list of nurseries, as one
+/// without fibers, so that scopes about which nothing is said keep nothing for it.
+struct socket_name : nursery {
+    socket_state* socket = nullptr;     // null: it is gone
+    socket_name* next_of_socket;        // all that name the same one
+    socket_name** link_of_socket;
+    socket_name* next_reached;          // by a cancellation
+    void (*abort)(socket_name&) noexcept;
+
+    socket_name(socket_state& named, void (*how)(socket_name&) noexcept) noexcept : abort(how) {
+        names_socket = true;
+        if (named.nobodys) return;
+        socket = &named;
+        next_of_socket = named.names;
+        if (next_of_socket) next_of_socket->link_of_socket = &next_of_socket;
+        link_of_socket = &named.names;
+        named.names = this;
+    }
+    ~socket_name() { forget(); }
+
+    void forget() noexcept {
+        if (!socket) return;
+        *link_of_socket = next_of_socket;
+        if (next_of_socket) next_of_socket->link_of_socket = link_of_socket;
+        socket = nullptr;
+    }
+
+    /// The socket object is gone, and what its record was about with it.
+    static void forget_all(socket_state& gone) noexcept {
+        while (gone.names) gone.names->forget();
+    }
 };
 
 /// Some fibers that have begun and have not come to their end: until then their `turn` is in no
@@ -113,6 +149,7 @@ private:
 
     const bool abort_;
     fiber_list left_;  // marked, and not yet reached
+    socket_name* named_ = nullptr;  // in what it has reached; with `abort_`
 };
 
 }  // namespace detail
@@ -238,6 +275,10 @@ inline void cancellation::add(fiber& self) noexcept {
 
 inline void cancellation::add(nursery& all) noexcept {
     if (all.sealed) return;
+    if (abort_ && all.names_socket) {
+        auto& name = static_cast<socket_name&>(all);
+        name.next_reached = std::exchange(named_, &name);
+    }
     for (fiber* each = all.first; each; each = each->next) add(*each);
 }
 
@@ -261,6 +302,8 @@ inline void cancellation::reach(fiber& self, cancel_scope& outer) noexcept {
 
 inline void cancellation::carry_out() noexcept {
     while (fiber* const next = left_.pop()) reach(*next, next->root);
+    // Last, so that operations have been asked to end before, and say why they did.
+    for (; named_; named_ = named_->next_reached) named_->abort(*named_);
 }
 
 inline void nursery::attach(cancel_scope& to) noexcept {

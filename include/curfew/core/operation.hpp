@@ -19,7 +19,8 @@ struct operation;
 
 namespace detail {
 class loop;
-}
+struct socket_name;
+}  // namespace detail
 
 enum class operation_kind : std::uint8_t {
     connect,
@@ -106,6 +107,7 @@ struct socket_state {
 
     socket_state* next = nullptr;  // the context's list of all sockets
     socket_state** link = nullptr;
+    detail::socket_name* names = nullptr;  // see there
 
     bool is_open() const noexcept { return handle != platform::invalid_socket; }
 

@@ -351,6 +351,8 @@ public:
     /// The socket object is gone; its state goes when nothing is pending on it any more.
     static void retire(socket_state* socket) noexcept {
         loop* const owner = socket->loop;
+        if (socket->names) [[unlikely]]
+            socket_name::forget_all(*socket);
         if (!owner) return free(socket);
         owner->reactor_->close(*socket, close_mode::graceful, owner->done_);
         socket_list::remove(*socket);
