@@ -1,5 +1,6 @@
 // How late limits fire that expire: a thousand, spread over a second, while nothing else happens. With
-// --busy: how late a sleep of 5 ms ends, a hundred times, beside so many tasks that never wait. With
+// --busy: how late a sleep of 5 ms ends, a hundred times, beside so many tasks that never wait, or
+// (--with transfers) connections over which 64 KiB at a time go both ways as fast as they can. With
 // --crowd: how late a sleep of 200 us ends while so many limits of one instant expire. It fails if one
 // fires early.
 
@@ -10,6 +11,7 @@
 #include <chrono>
 #include <memory>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -76,6 +78,37 @@ task<> pass_for_ever(channel<int>& from, channel<int>& to, const bool& over) {
     from.close();
 }
 
+/// Writes and reads 64 KiB at a time at one end of a connection.
+task<> transfer_for_ever(tcp::socket& socket, const bool& over) {
+    std::vector<std::byte> incoming(64 << 10);
+    const std::vector<std::byte> outgoing(64 << 10);
+    while (!over) {
+        auto [written, read] =
+            co_await when_all(write_all(socket, outgoing), read_exactly(socket, incoming));
+        if (written.ec || read.ec) co_return;
+    }
+}
+
+task<> transfer(io_context& ctx, unsigned long count, bool& over, lateness& late) {
+    tcp::acceptor acceptor(ctx);
+    acceptor.listen({ip::address::loopback_v4(), 0}).value();
+    std::vector<tcp::socket> sockets;
+    for (unsigned long i = 0; i < count; ++i) {
+        tcp::socket near(ctx);
+        auto [connected, accepted] =
+            co_await when_all(near.connect(acceptor.local_endpoint()), acceptor.accept());
+        if (connected.ec || accepted.ec) bench::fail("connect", "it has failed");
+        sockets.push_back(std::move(near));
+        sockets.push_back(std::move(accepted.data));
+    }
+    task_group group;
+    for (tcp::socket& each : sockets) group.spawn(transfer_for_ever(each, over));
+    co_await sleep_for(200ms);
+    co_await sleep_again(5ms, over, 100, late);
+    group.cancel();
+    std::ignore = co_await group.join();
+}
+
 void beside_busy(io_context& ctx, unsigned long count, std::string_view with,
                  lateness& late) {
     bool over = false;
@@ -83,6 +116,11 @@ void beside_busy(io_context& ctx, unsigned long count, std::string_view with,
     sink.bind({ip::address::loopback_v4(), 0}).value();
     const std::vector<std::byte> bytes(32 << 10);
     std::vector<std::unique_ptr<channel<int>>> channels;
+    if (with == "transfers") {
+        ctx.spawn(transfer(ctx, count, over, late));
+        ctx.run();
+        return;
+    }
     for (unsigned long i = 0; i < count; ++i) {
         if (with == "sends") {
             ctx.spawn(send_for_ever(ctx, sink.local_endpoint(), bytes, over));
@@ -124,7 +162,7 @@ int main(int argc, char** argv) {
     io_context ctx(reactor_of(arguments));
     lateness late;
     if (const unsigned long busy = arguments.number("--busy", 0)) {
-        beside_busy(ctx, busy, arguments.choice("--with", {"sends", "yields", "messages"}), late);
+        beside_busy(ctx, busy, arguments.choice("--with", {"sends", "yields", "messages", "transfers"}), late);
         late.print("busy", busy);
     } else if (const unsigned long crowd = arguments.number("--crowd", 0)) {
         in_crowd(ctx, crowd, late);
