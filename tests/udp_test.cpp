@@ -52,6 +52,52 @@ REACTOR_TEST("connected datagrams, gathered and scattered") {
     });
 }
 
+REACTOR_TEST("a datagram for which there is room is sent at once, so many may share a socket") {
+    const honest_system now;  // injected faults say that there is no room
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto from = bound(ctx);
+        auto to = bound(ctx);
+        task_group group;
+        int sent = 0;
+        for (int i = 0; i < 20; ++i)
+            group.spawn([](udp::socket& socket, ip::endpoint receiver, int& count) -> task<> {
+                count += (co_await socket.send_to("state", receiver)).ok();
+                count += (co_await with_timeout(socket.send_to("state", receiver), 0s)).ok();
+            }(from, to.local_endpoint(), sent));
+        (co_await group.join()).value();
+        CHECK(sent == 40);
+    });
+}
+
+REACTOR_TEST("a socket takes the datagrams that have arrived, and not one a turn") {
+    if (kind == reactor_kind::iocp) return;  // WSARecvFrom takes one at a time
+    const honest_system now;                 // injected faults take turns, too
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto from = bound(ctx);
+        auto to = bound(ctx);
+        std::array<char, 64> buffer;
+        for (int i = 0; i < 40; ++i) {  // each comes alone: nobody expects more
+            (co_await from.send_to("one", to.local_endpoint())).value();
+            (co_await to.receive(buffer)).value();
+        }
+        std::size_t turns = 0;
+        bool over = false;
+        auto counting = ctx.spawn([&]() -> task<> {
+            while (!over) {
+                ++turns;
+                co_await yield();
+            }
+        });
+        constexpr std::size_t many = 60;
+        for (std::size_t i = 0; i < many; ++i)
+            (co_await from.send_to("many", to.local_endpoint())).value();
+        for (std::size_t i = 0; i < many; ++i) (co_await to.receive(buffer)).value();
+        over = true;
+        co_await counting;
+        CHECK(turns < many / 2);
+    });
+}
+
 REACTOR_TEST("an empty datagram is a success, one that is cut says so") {
     run(kind, [&](io_context& ctx) -> task<> {
         auto a = bound(ctx);

@@ -19,7 +19,14 @@ namespace curfew {
 
 /// What is started or cancelled is collected and handed to the kernel in one system call, with the
 /// next `wait`. Nothing is tried before: with a turn's operations in one call, a call for each
-/// costs more than it saves.
+/// costs more than it saves. Datagrams are the exception: one for which there is room is sent at
+/// once, as many tasks may share a socket; and with one that was received others may have come,
+/// which are taken at once, and not one in each turn.
+///
+/// The kernel copies within that call: all that is written, and what is there to be read. So no
+/// more of it is submitted at a time than a turn has time for; the rest is held back, in its order,
+/// for the next waits. (What arrives for reads that wait already is copied by at most 20 of them in
+/// one call, in the ring of one thread that is described below.)
 ///
 /// Errors: those of the system calls that the operations stand for. Cancellation: by a request that
 /// names the operation (IORING_OP_ASYNC_CANCEL). Whatever comes of it is told by the operation's
@@ -60,7 +67,7 @@ public:
     std::string_view name() const noexcept override { return "io_uring"; }
 
     bool start(operation& op) noexcept override {
-        if (!op.plain || free_ == none) [[unlikely]]
+        if (!op.plain || free_ == none || to_copy_ >= may_copy_) [[unlikely]]
             return start_rest(op);
         io_uring_sqe* const entry = ring_.next_entry();
         if (!entry) [[unlikely]]
@@ -69,9 +76,6 @@ public:
         slots_[index].submitted = slots_[index].simple = true;
         entry->user_data = index;
         describe_transfer(op, *op.buffers, *entry);
-        if (op.kind == operation_kind::write && (to_write_ += entry->len) >= most_to_write)
-            [[unlikely]]
-            write_now();
         return false;
     }
 
@@ -81,6 +85,17 @@ public:
             close(*op.socket, close_mode::graceful, done);
         else
             end(op, done);
+    }
+
+    /// One that is held back has not even been tried yet.
+    bool complete_if_ready(operation& op, completions& done) noexcept override {
+        const std::uint32_t index = slot_of(op);
+        slot& own = slots_[index];
+        if (own.submitted || own.poll || op.kind == operation_kind::connect || !detail::attempt(op))
+            return false;
+        own.op = nullptr;  // it leaves the queue when it is its turn
+        done.push(op);
+        return true;
     }
 
     /// The kernel's requests hold on to the socket, which would keep the peer from noticing, and a
@@ -102,6 +117,7 @@ public:
     }
 
     void release(socket_state& socket, completions& done) noexcept override {
+        detail::forget_what_is_left(socket);
         end_all(socket, outcome::canceled, done);
         if (is_pending_on(socket)) bring_back(&socket, done);
     }
@@ -118,7 +134,6 @@ public:
     }
 
     int wait(std::chrono::nanoseconds time, completions& done) noexcept override {
-        to_write_ = 0;
         const bool changes = ring_.changes_threads();
         if (changes || unusual_ || first_ != none || --waits_until_trim_ == 0) [[unlikely]] {
             if (error_) return error_;
@@ -128,14 +143,13 @@ public:
         if (time.count() <= 0 && ring_.unsubmitted() == 0 && !ring_.has_due_work()) {
             deliver(done);  // the kernel has nothing to add
         } else {
-            error = ring_.enter(time);
+            error = enter(time);
             deliver(done);
-            while (ring_.has_overflown() && ring_.enter(std::chrono::nanoseconds::zero()) == 0)
-                deliver(done);
+            while (ring_.has_overflown() && enter(no_time) == 0) deliver(done);
             // Newer kernels do 20 pieces of that at a time (IO_LOCAL_TW_DEFAULT_MAX in Linux's
             // io_uring/tw.h), and none if a signal has ended the wait. (In the ring of no thread
             // what is due may be another thread's.)
-            if (is_settled_ && ring_.has_due_work()) done.more_may_follow();
+            if ((is_settled_ && ring_.has_due_work()) || first_ != none) done.more_may_follow();
         }
         unusual_ &= ~returns_at_once;  // whoever calls this looks what for
         return is_failure(error) ? error : 0;
@@ -163,7 +177,7 @@ public:
         // This thread has submitted all there is, so it all comes, unless the kernel is short of
         // memory. From a ring that works no more nothing comes: the next `wait` will say so.
         while (!take_back(done))
-            if (is_failure(ring_.enter(std::chrono::nanoseconds::zero()))) return;
+            if (is_failure(enter(no_time))) return;
         ring_ = std::exchange(shared_, {});
         is_settled_ = false;
     }
@@ -173,7 +187,7 @@ private:
     /// Each takes two or three microseconds, in which the loop does nothing else. (More of them are
     /// as fast in the other ring.)
     static constexpr std::uint32_t most_to_move = 500;
-    static constexpr std::size_t most_to_write = std::size_t{1} << 19;  // bytes in one call
+    static constexpr std::size_t most_to_copy = std::size_t{1} << 19;  // bytes
     static constexpr std::uint32_t most_to_ask_back = 64;
     static constexpr std::uint32_t first_trim = 1024;  // waits
 
@@ -203,6 +217,7 @@ private:
         bool rests = false;       // does nothing for a while
     };
 
+    static constexpr std::chrono::nanoseconds no_time{0};
     static constexpr __kernel_timespec rest_time{0, 10'000'000};
 
     // What a completion belongs to: a slot, whose request it is or (`of_cancel`) the cancellation
@@ -304,6 +319,7 @@ private:
         added.next = none;
         (last_ == none ? first_ : slots_[last_].next) = index;
         last_ = index;
+        may_copy_ = 0;
     }
 
     /// What expires together has mostly been submitted in that order, and the kernel looks through
@@ -317,7 +333,10 @@ private:
     std::uint32_t dequeue() noexcept {
         const std::uint32_t index = first_;
         first_ = slots_[index].next;
-        if (first_ == none) last_ = none;
+        if (first_ == none) {
+            last_ = none;
+            may_copy_ = most_to_copy;
+        }
         slots_[index].queued = false;
         return index;
     }
@@ -337,6 +356,8 @@ private:
     void end_all(socket_state& socket, outcome why, completions& done) noexcept {
         socket.handle = platform::invalid_socket;
         socket.worth_trying = 0;
+        socket.vain_fills = 0;
+        socket.tells_what_is_left = false;
         socket.slot = 0;
         operation* first = socket.reader;
         operation* second = socket.writer == first ? nullptr : socket.writer;
@@ -360,11 +381,16 @@ private:
         int error = 0;
         do {  // once, unless the kernel is short of memory, or does what is due piece by piece
             submit_queued();
-            error = ring_.enter(std::chrono::nanoseconds::zero());
+            error = enter(no_time);
             deliver(done);
-        } while ((ring_.unsubmitted() || first_ != none ||
+        } while ((ring_.unsubmitted() || has_queued_cancellations() ||
                   (is_settled_ && (!socket || is_pending_on(*socket)) && ring_.has_due_work())) &&
                  !is_failure(error));
+    }
+
+    /// (They come before all others.)
+    bool has_queued_cancellations() const noexcept {
+        return first_ != none && (!slots_[first_].op || slots_[first_].submitted);
     }
 
     /// The kernel has nothing to do with the operation any more.
@@ -379,31 +405,31 @@ private:
     // Submitting -------------------------------------------------------------------------------
 
     /// Submits an operation or, if it has been, its cancellation: fills in an entry, which the
-    /// kernel takes with the next `enter`. If all entries are in use it is queued; so nothing is
-    /// ever dropped. (Who comes later may find an entry before that: no operation depends on
-    /// another, and each `wait` finds entries for all.)
+    /// kernel takes with the next `enter`. It is queued if all entries are in use, or if it may
+    /// make the kernel copy and that has enough to copy; so nothing is ever dropped. From then on
+    /// what may make it copy queues behind it, or it might be overtaken for ever. (Others may
+    /// overtake: no operation depends on another, and each `wait` finds entries for all of them.)
     void submit(std::uint32_t index) noexcept {
-        if (is_gathering_) return enqueue_first(index);
-        io_uring_sqe* const entry = is_moving_ ? nullptr : ring_.next_entry();
-        if (entry)
+        const bool cancels = slots_[index].submitted;
+        const bool later = is_moving_ || is_gathering_ || (!cancels && to_copy_ >= may_copy_);
+        if (io_uring_sqe* const entry = later ? nullptr : ring_.next_entry())
             describe(index, *entry);
+        else if (cancels)
+            enqueue_first(index);
         else
             enqueue(index);
     }
 
-    /// The kernel copies what is to be written when it takes the requests. Many large ones would
-    /// keep the loop in it for longer than a turn may last, and a turn that only collects them
-    /// would not notice: so they are taken some at a time. What completes is delivered by the next
-    /// `wait`.
-    CURFEW_COLD void write_now() noexcept {
-        to_write_ = 0;
-        if (first_ == none && !ring_.changes_threads())
-            ring_.enter(std::chrono::nanoseconds::zero());
+    /// Hands the kernel what is submitted, and waits up to `time` for a completion.
+    CURFEW_HOT int enter(std::chrono::nanoseconds time) noexcept {
+        to_copy_ = 0;
+        return ring_.enter(time);
     }
 
     CURFEW_COLD bool start_rest(operation& op) noexcept {
         if (error_) return detail::completed(op, outcome::system, error_);
         if (op.kind == operation_kind::connect && detail::open_to_connect(op)) return true;
+        if (op.kind == operation_kind::send_to && detail::attempt(op)) return true;
         if (op.kind == operation_kind::send_to && op.buffer_count > platform::max_buffers)
             return detail::completed(op, outcome::system, platform::message_too_long);
         if (!make_room(op)) {
@@ -459,9 +485,11 @@ private:
         while (first_ != none) {
             if (!slots_[first_].op) {  // ended before it came to this
                 free_slot(dequeue());
+            } else if (to_copy_ >= most_to_copy && !slots_[first_].submitted) {
+                return false;  // the rest comes with the next waits
             } else if (io_uring_sqe* const entry = ring_.next_entry()) {
                 describe(dequeue(), *entry);
-            } else if (ring_.enter(std::chrono::nanoseconds::zero()) || ring_.unsubmitted()) {
+            } else if (enter(no_time) || ring_.unsubmitted()) {
                 return false;  // it wants completions to be taken, or is short of memory
             }
         }
@@ -511,7 +539,7 @@ private:
 
     /// Returns how many completions it has found.
     unsigned enter_and_deliver(completions& done) noexcept {
-        ring_.enter(std::chrono::nanoseconds::zero());
+        enter(no_time);
         return deliver(done);
     }
 
@@ -547,8 +575,8 @@ private:
         describe_transfer(op, {op.buffers->data + op.offset, op.buffers->size - op.offset}, entry);
     }
 
-    CURFEW_HOT static void describe_transfer(const operation& op, platform::buffer buffer,
-                                             io_uring_sqe& entry) noexcept {
+    CURFEW_HOT void describe_transfer(const operation& op, platform::buffer buffer,
+                                      io_uring_sqe& entry) noexcept {
         entry.fd = op.socket->handle;
         entry.addr = reinterpret_cast<std::uintptr_t>(buffer.data);
         entry.len = static_cast<std::uint32_t>(buffer.size < detail::fair_size ? buffer.size
@@ -556,9 +584,11 @@ private:
         if (op.kind == operation_kind::read) {
             entry.opcode = IORING_OP_RECV;
             entry.ioprio = poll_first(op);
+            if (entry.ioprio == 0) to_copy_ += entry.len;
         } else {
             entry.opcode = IORING_OP_SEND;
             entry.msg_flags = platform::detail::send_flags;
+            to_copy_ += entry.len;
         }
     }
 
@@ -619,6 +649,7 @@ private:
         if (is_transfer(op)) {
             const detail::portion next(op, detail::fair_size);
             letter.buffers = {next.list, next.count, next.skip};
+            if (op.kind == operation_kind::write || poll_first(op) == 0) to_copy_ += next.size;
         } else {
             letter.buffers = {op.buffers, op.buffer_count, 0};
         }
@@ -762,6 +793,12 @@ private:
             letter.address.size = letter.header.msg_namelen;
             *op.address = platform::detail::from_native(letter.address);
         }
+        // Others may have arrived with it. (What is left out of these tries is received as this
+        // one was.)
+        socket_state& socket = *op.socket;
+        socket.set_worth_trying(readiness::readable);
+        socket.tells_again = true;
+        socket.announced();
         if (!(letter.header.msg_flags & MSG_TRUNC)) return finish(index, done, outcome::success);
         op.reason = outcome::success;  // too late: it has taken the datagram
         finish(index, done, outcome::system, platform::message_too_long);
@@ -819,7 +856,11 @@ private:
     int error_;
     unsigned unusual_ = is_unwatched;  // all that a wait need not look at while it is 0
     bool is_settled_ = false;
-    std::size_t to_write_ = 0;   // bytes of what has been started since the kernel was entered
+    /// Bytes that the kernel may copy when it is entered the next time and takes what is submitted:
+    /// those of writes, and of reads that it tries at once.
+    std::size_t to_copy_ = 0;
+    /// How many these may be for one more to be submitted at once; 0 while any are queued.
+    std::size_t may_copy_ = most_to_copy;
     bool is_moving_ = false;     // what comes back is not to be submitted to this ring
     bool is_gathering_ = false;  // see `begin_closes`
     std::uint32_t watch_ = 0;    // the number of the last watch over the waker
