@@ -54,6 +54,7 @@ concept has_addresses = requires(H handle, const char* name) {
     { local_address(handle) } noexcept -> std::same_as<socket_address>;
     { remote_address(handle) } noexcept -> std::same_as<socket_address>;
     { last_remote_address(handle) } noexcept -> std::same_as<socket_address>;
+    { is_connected(handle) } noexcept -> std::same_as<bool>;
     { interface_index(name) } noexcept -> std::same_as<std::uint32_t>;
 };
 static_assert(has_addresses<socket_handle>);
@@ -103,6 +104,46 @@ concept has_what_is_left =
 static_assert(has_what_is_left<socket_handle>);
 #endif
 
+// Local sockets and files: the port's own, or those of unsupported.hpp ------------------------------
+#if defined(CURFEW_HAS_LOCAL)
+constexpr bool has_own_local = true;
+#else
+constexpr bool has_own_local = false;
+#endif
+#if defined(CURFEW_HAS_FILES)
+constexpr bool has_own_files = true;
+#else
+constexpr bool has_own_files = false;
+#endif
+
+template <class H>
+concept has_local =
+    requires(H& handle, const local_name& name, credentials& peer, const buffer* list,
+             std::size_t size, const H* descriptors, H* received, std::size_t& count) {
+        { own_name(handle) } noexcept -> std::same_as<local_name>;
+        { peer_name(handle) } noexcept -> std::same_as<local_name>;
+        { open_pair(transport::stream, handle, handle) } noexcept -> std::same_as<int>;
+        { remove_name(name) } noexcept -> std::same_as<int>;
+        { peer_credentials(handle, peer) } noexcept -> std::same_as<int>;
+        { send_with(handle, list, size, descriptors, size) } -> std::same_as<transfer>;
+        { receive_with(handle, list, size, received, count) } -> std::same_as<transfer>;
+    };
+static_assert(has_local<socket_handle>);
+static_assert(max_descriptors > 0);
+
+template <class H>
+concept has_files = requires(H& handle, const buffer* list, std::size_t size) {
+    { open_pipe(handle, handle) } noexcept -> std::same_as<int>;
+    { adopt_file(handle) } noexcept -> std::same_as<int>;
+    { share_file(handle, handle) } noexcept -> std::same_as<int>;
+    { read_file(handle, list, size) } -> std::same_as<transfer>;
+    { read_shared(handle, list, size) } -> std::same_as<transfer>;
+    { write_file(handle, list, size) } -> std::same_as<transfer>;
+};
+static_assert(has_files<socket_handle>);
+static_assert(is<decltype(standard_input_number), int> ||
+              is<decltype(standard_input_number), socket_handle>);
+
 // Time and waiting --------------------------------------------------------------------------------
 static_assert(is<decltype(steady_now()), std::chrono::nanoseconds>);
 static_assert(noexcept(pause(std::chrono::nanoseconds{})));
@@ -145,6 +186,15 @@ static_assert(is<decltype(until_thread_ends<int>()), int>);
 
 }  // namespace
 }  // namespace curfew::platform
+
+TEST_CASE("what a port has none of says so") {
+    namespace platform = curfew::platform;
+    platform::socket_handle first{}, second{};
+    if (!platform::has_own_local)
+        CHECK(platform::open_pair(platform::transport::stream, first, second) ==
+              platform::unsupported);
+    if (!platform::has_own_files) CHECK(platform::open_pipe(first, second) == platform::unsupported);
+}
 
 TEST_CASE("the numbers that the library itself reports are different errors") {
     for (const int each : curfew::platform::numbers) {

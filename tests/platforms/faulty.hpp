@@ -124,6 +124,34 @@ inline int connect_result(socket_handle handle) noexcept {
     return faulty::would_block_for_nothing() ? EINPROGRESS : ordinary::connect_result(handle);
 }
 
+inline transfer send_with(socket_handle handle, const buffer* list, std::size_t size,
+                          const socket_handle* descriptors, std::size_t count) noexcept {
+    if (const int error = faulty::transfer_error(handle)) return {0, error};
+    return ordinary::send_with(handle, list, size, descriptors, count);
+}
+
+inline transfer receive_with(socket_handle handle, const buffer* list, std::size_t size,
+                             socket_handle* descriptors, std::size_t& count) noexcept {
+    count = 0;
+    if (const int error = faulty::transfer_error(handle)) return {0, error};
+    return ordinary::receive_with(handle, list, size, descriptors, count);
+}
+
+inline transfer read_file(socket_handle handle, const buffer* list, std::size_t size) noexcept {
+    if (const int error = faulty::transfer_error(handle)) return {0, error};
+    return ordinary::read_file(handle, list, size);
+}
+
+inline transfer read_shared(socket_handle handle, const buffer* list, std::size_t size) noexcept {
+    if (const int error = faulty::transfer_error(handle)) return {0, error};
+    return ordinary::read_shared(handle, list, size);
+}
+
+inline transfer write_file(socket_handle handle, const buffer* list, std::size_t size) noexcept {
+    if (const int error = faulty::transfer_error(handle)) return {0, error};
+    return ordinary::write_file(handle, list, size);
+}
+
 inline int poll(poll_entry* entries, std::size_t count, std::chrono::nanoseconds time,
                 int& ready) noexcept {
     if (const int error = faulty::wait_error(count)) {

@@ -198,7 +198,7 @@ inline void close(socket_handle handle) noexcept {
 }
 
 inline int open(family which, transport type, socket_handle& handle) noexcept {
-    if (which == family::v6) return unsupported;
+    if (which == family::v6 || which == family::local) return unsupported;
     const int number =
         console::socket(which == family::v4 ? console::af_inet : 0,
                         type == transport::stream ? console::sock_stream : console::sock_dgram, 0);
@@ -382,6 +382,11 @@ inline socket_address remote_address(socket_handle handle) noexcept {
 
 inline socket_address last_remote_address(socket_handle handle) noexcept {
     return remote_address(handle);
+}
+
+inline bool is_connected(socket_handle handle) noexcept {
+    console::address address;
+    return console::getpeername(detail::number_of(handle), &address) == 0;
 }
 
 inline std::uint32_t interface_index(const char*) noexcept { return 0; }  // without IPv6: no scopes

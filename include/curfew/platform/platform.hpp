@@ -11,7 +11,7 @@
 //              already_connected already_in_progress bad_descriptor broken_pipe message_too_long
 //              out_of_memory too_many_descriptors clear_last_error
 //   sockets    open adopt is_tcp bind listen max_backlog connect connect_result accept shutdown
-//   addresses  local_address remote_address last_remote_address interface_index
+//   addresses  local_address remote_address last_remote_address is_connected interface_index
 //   options    set_option get_option reset_on_close allow_lingering
 //   transfer   receive send receive_from send_to max_buffers
 //   time       steady_now pause
@@ -23,6 +23,10 @@
 //   CURFEW_HAS_SELECT            select select_set
 //   CURFEW_HAS_ERROR_QUEUE       queue_errors receive_error
 //   CURFEW_TELLS_WHAT_IS_LEFT    tell_what_is_left, and a receive with `nothing_left`
+//   CURFEW_HAS_LOCAL             own_name peer_name open_pair remove_name peer_credentials
+//                                send_with receive_with max_descriptors
+//   CURFEW_HAS_FILES             open_pipe adopt_file share_file standard_input_number
+//                                read_file read_shared write_file
 //   CURFEW_EMULATED_THREAD_LOCAL until_thread_ends
 #pragma once
 
@@ -34,6 +38,7 @@
 #include "posix.hpp"
 #endif
 
+#include "unsupported.hpp"
 #if defined(CURFEW_LOOPBACK_WAKER)  // the platform header has no waker of its own
 #include "loopback_waker.hpp"
 #endif

@@ -8,6 +8,8 @@
 #include "posix/addresses.hpp"
 #include "posix/error_queue.hpp"
 #include "posix/errors.hpp"
+#include "posix/files.hpp"
+#include "posix/local.hpp"
 #include "posix/options.hpp"
 #include "posix/sockets.hpp"
 #include "posix/system.hpp"

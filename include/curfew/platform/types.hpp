@@ -24,7 +24,8 @@ struct buffer {
     std::size_t size = 0;
 };
 
-enum class family : std::uint8_t { unspecified, v4, v6 };
+/// `local`: sockets of this machine alone, whose names are paths.
+enum class family : std::uint8_t { unspecified, v4, v6, local };
 
 /// An address and port without the system's layout: `bytes` in network order (4 or 16 of them),
 /// `port` and `scope` in the machine's own order.
@@ -37,7 +38,27 @@ struct socket_address {
     friend bool operator==(const socket_address&, const socket_address&) = default;
 };
 
-enum class transport : std::uint8_t { stream, datagram };
+/// The name of a local socket. Its family makes a `socket_address` recognisable as the beginning of
+/// one of these, so it passes for one wherever an address is passed on; where one is to be filled
+/// in, the family it has before says that there is room for a name.
+struct local_name : socket_address {
+    std::uint8_t size = 0;  // of the text; 0: there is no name
+    /// A path without the zero behind it; or an abstract name, with a zero before it.
+    char text[107] = {};
+
+    local_name() noexcept { family = family::local; }
+};
+
+/// `file`: what is no socket, and read and written as files are: a pipe, a terminal, a regular
+/// file.
+enum class transport : std::uint8_t { stream, datagram, file };
+
+/// Who is at the other end of a local connection, as the system has noted it. -1: it does not tell.
+struct credentials {
+    std::int64_t process = -1;
+    std::int64_t user = -1;
+    std::int64_t group = -1;
+};
 
 /// What a transfer call did: `count` bytes when `error` is 0, else the system's error number.
 struct transfer {

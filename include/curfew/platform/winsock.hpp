@@ -9,6 +9,7 @@
 // After it, so that what it defines for the system's headers is taken back whole:
 #include "winsock/addresses.hpp"
 #include "winsock/errors.hpp"
+#include "winsock/local.hpp"
 #include "winsock/options.hpp"
 #include "winsock/sockets.hpp"
 #include "winsock/threads.hpp"

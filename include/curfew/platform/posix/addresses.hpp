@@ -1,6 +1,7 @@
 // Addresses as the system has them, those of sockets, and interfaces.
 #pragma once
 
+#include <cstddef>
 #include <cstring>
 
 #include "../types.hpp"
@@ -19,6 +20,34 @@ struct native_address {
     sockaddr* get() noexcept { return reinterpret_cast<sockaddr*>(&storage); }
 };
 
+/// That of no family is refused by the system.
+inline int native_family(family which) noexcept {
+    switch (which) {
+    case family::v4:
+        return AF_INET;
+    case family::v6:
+        return AF_INET6;
+    case family::local:
+        return AF_UNIX;
+    case family::unspecified:
+        break;
+    }
+    return AF_UNSPEC;
+}
+
+/// Without a name, or with one that is too long here, of no size: calls refuse it with EINVAL.
+CURFEW_COLD inline void to_native(const local_name& from, native_address& to) noexcept {
+    sockaddr_un named{};
+    named.sun_family = AF_UNIX;
+    const bool is_path = from.size > 0 && from.text[0] != 0;
+    to.size = 0;
+    if (from.size == 0 || from.size >= sizeof named.sun_path) return;
+    std::memcpy(named.sun_path, from.text, from.size);
+    std::memcpy(&to.storage, &named, sizeof named);
+    // A path ends with a zero, which counts; an abstract name ends where its size says.
+    to.size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + from.size + is_path);
+}
+
 inline native_address to_native(const socket_address& from) noexcept {
     native_address to;
     if (from.family == family::v4) {
@@ -28,6 +57,8 @@ inline native_address to_native(const socket_address& from) noexcept {
         std::memcpy(&in.sin_addr, from.bytes, 4);
         std::memcpy(&to.storage, &in, sizeof in);
         to.size = sizeof in;
+    } else if (from.family == family::local) {
+        to_native(static_cast<const local_name&>(from), to);
     } else {
         sockaddr_in6 in{};
         in.sin6_family = AF_INET6;
@@ -60,6 +91,30 @@ inline socket_address from_native(const native_address& from) noexcept {
     return to;
 }
 
+CURFEW_COLD inline void store(const native_address& from, local_name& to) noexcept {
+    to = {};
+    constexpr std::size_t before = offsetof(sockaddr_un, sun_path);
+    if (from.size <= before || from.storage.ss_family != AF_UNIX) return;
+    std::size_t size = from.size - before;
+    if (size > sizeof to.text) size = sizeof to.text;
+    std::memcpy(to.text, reinterpret_cast<const char*>(&from.storage) + before, size);
+    if (to.text[0] != 0)  // some systems count the zero behind a path, and what follows it
+        size = ::strnlen(to.text, size);
+#if !defined(__linux__)
+    else
+        size = 0;  // nobody else has abstract names: this is none
+#endif
+    to.size = static_cast<std::uint8_t>(size);
+}
+
+/// Fills in what the system tells of somebody's address: a local one if there is room for it.
+inline void store(const native_address& from, socket_address& to) noexcept {
+    if (to.family == family::local)
+        store(from, static_cast<local_name&>(to));
+    else
+        to = from_native(from);
+}
+
 }  // namespace detail
 
 /// The unspecified address where there is none.
@@ -67,6 +122,12 @@ inline socket_address local_address(socket_handle handle) noexcept {
     detail::native_address address;
     if (::getsockname(handle, address.get(), &address.size) < 0) return {};
     return detail::from_native(address);
+}
+
+/// Whether the socket has a peer, of whatever family.
+inline bool is_connected(socket_handle handle) noexcept {
+    detail::native_address address;
+    return ::getpeername(handle, address.get(), &address.size) == 0;
 }
 
 inline socket_address remote_address(socket_handle handle) noexcept {

@@ -15,16 +15,25 @@ namespace curfew::platform {
 
 namespace detail {
 
-/// Puts a descriptor made without flags into the state that all of curfew's have: it never
-/// blocks, child processes do not inherit it, and it raises no SIGPIPE.
-inline int prepare(socket_handle handle) noexcept {
+/// Puts a descriptor made without flags into the state that all of curfew's have: it never blocks,
+/// and child processes do not inherit it.
+inline int prepare_file(socket_handle handle) noexcept {
     const int flags = ::fcntl(handle, F_GETFL, 0);
     if (flags < 0 || ::fcntl(handle, F_SETFL, flags | O_NONBLOCK) < 0) return errno;
     if (::fcntl(handle, F_SETFD, FD_CLOEXEC) < 0) return errno;
-#ifdef SO_NOSIGPIPE
-    set_flag(handle, SOL_SOCKET, SO_NOSIGPIPE, 1);
+#if defined(F_SETNOSIGPIPE)
+    ::fcntl(handle, F_SETNOSIGPIPE, 1);
 #endif
     return 0;
+}
+
+/// The same for a socket, which raises no SIGPIPE either.
+inline int prepare(socket_handle handle) noexcept {
+    const int error = prepare_file(handle);
+#ifdef SO_NOSIGPIPE
+    if (!error) set_flag(handle, SOL_SOCKET, SO_NOSIGPIPE, 1);
+#endif
+    return error;
 }
 
 }  // namespace detail
@@ -34,9 +43,7 @@ inline int prepare(socket_handle handle) noexcept {
 inline void close(socket_handle handle) noexcept { ::close(handle); }
 
 inline int open(family which, transport type, socket_handle& handle) noexcept {
-    const int domain = which == family::v4   ? AF_INET
-                       : which == family::v6 ? AF_INET6
-                                             : AF_UNSPEC;  // refused by the system
+    const int domain = detail::native_family(which);
     const int kind = type == transport::stream ? SOCK_STREAM : SOCK_DGRAM;
 #if defined(SOCK_NONBLOCK) && !defined(CURFEW_POSIX_ONLY)
     handle = ::socket(domain, kind | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -7,9 +7,12 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/select.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,6 +20,8 @@
 
 #define CURFEW_HAS_POLL 1
 #define CURFEW_HAS_SELECT 1
+#define CURFEW_HAS_LOCAL 1
+#define CURFEW_HAS_FILES 1
 #if defined(__linux__) && !defined(CURFEW_POSIX_ONLY)
 #define CURFEW_HAS_EPOLL 1
 #if __has_include(<linux/io_uring.h>)

@@ -143,7 +143,7 @@ inline transfer receive_from(socket_handle handle, const buffer* list, std::size
     });
     if (got.error) return got;
     address.size = header.msg_namelen;
-    if (sender) *sender = detail::from_native(address);
+    if (sender) detail::store(address, *sender);
     if (header.msg_flags & MSG_TRUNC) got.error = message_too_long;
     return got;
 }

@@ -1,6 +1,7 @@
 // Addresses as the system has them, those of sockets, and interfaces.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -23,6 +24,38 @@ struct native_address {
     sockaddr* get() noexcept { return reinterpret_cast<sockaddr*>(&storage); }
 };
 
+/// That of no family is refused by the system; 0 would be its choice.
+inline int native_family(family which) noexcept {
+    switch (which) {
+    case family::v4:
+        return AF_INET;
+    case family::v6:
+        return AF_INET6;
+    case family::local:
+        return AF_UNIX;
+    case family::unspecified:
+        break;
+    }
+    return -1;
+}
+
+/// <afunix.h> has it as SOCKADDR_UN, where there is that header.
+struct local_sockaddr {
+    unsigned short family;
+    char path[108];
+};
+
+/// Without a name, or with an abstract one, of no size: calls refuse it.
+CURFEW_COLD inline void to_native(const local_name& from, native_address& to) noexcept {
+    local_sockaddr named{};
+    named.family = AF_UNIX;
+    to.size = 0;
+    if (from.size == 0 || from.text[0] == 0) return;
+    std::memcpy(named.path, from.text, from.size);
+    std::memcpy(&to.storage, &named, sizeof named);
+    to.size = sizeof named;
+}
+
 inline native_address to_native(const socket_address& from) noexcept {
     native_address to;
     if (from.family == family::v4) {
@@ -32,6 +65,8 @@ inline native_address to_native(const socket_address& from) noexcept {
         std::memcpy(&in.sin_addr, from.bytes, 4);
         std::memcpy(&to.storage, &in, sizeof in);
         to.size = sizeof in;
+    } else if (from.family == family::local) {
+        to_native(static_cast<const local_name&>(from), to);
     } else {
         sockaddr_in6 in{};
         in.sin6_family = AF_INET6;
@@ -64,6 +99,26 @@ inline socket_address from_native(const native_address& from) noexcept {
     return to;
 }
 
+CURFEW_COLD inline void store(const native_address& from, local_name& to) noexcept {
+    to = {};
+    constexpr int before = offsetof(local_sockaddr, path);
+    if (from.size <= before || from.storage.ss_family != AF_UNIX) return;
+    auto size = static_cast<std::size_t>(from.size - before);
+    if (size > sizeof to.text) size = sizeof to.text;
+    std::memcpy(to.text, reinterpret_cast<const char*>(&from.storage) + before, size);
+    std::size_t length = 0;
+    while (length < size && to.text[length] != 0) ++length;
+    to.size = static_cast<std::uint8_t>(length);
+}
+
+/// Fills in what the system tells of somebody's address: a local one if there is room for it.
+inline void store(const native_address& from, socket_address& to) noexcept {
+    if (to.family == family::local)
+        store(from, static_cast<local_name&>(to));
+    else
+        to = from_native(from);
+}
+
 }  // namespace detail
 
 /// The unspecified address where there is none.
@@ -71,6 +126,12 @@ inline socket_address local_address(socket_handle handle) noexcept {
     detail::native_address address;
     if (::getsockname(handle, address.get(), &address.size) != 0) return {};
     return detail::from_native(address);
+}
+
+/// Whether the socket has a peer, of whatever family.
+inline bool is_connected(socket_handle handle) noexcept {
+    detail::native_address address;
+    return ::getpeername(handle, address.get(), &address.size) == 0;
 }
 
 inline socket_address remote_address(socket_handle handle) noexcept {

@@ -50,13 +50,13 @@ inline void close(socket_handle handle) noexcept { ::closesocket(handle); }
 
 inline int open(family which, transport type, socket_handle& handle) noexcept {
     if (const int error = detail::start_winsock()) return error;
-    const int domain = which == family::v4   ? AF_INET
-                       : which == family::v6 ? AF_INET6
-                                             : -1;  // refused by the system; 0 would be its choice
+    const bool local = which == family::local;
     const bool stream = type == transport::stream;
+    const int protocol = local ? 0 : stream ? IPPROTO_TCP : IPPROTO_UDP;
     const socket_handle made =
-        ::WSASocketW(domain, stream ? SOCK_STREAM : SOCK_DGRAM, stream ? IPPROTO_TCP : IPPROTO_UDP,
+        ::WSASocketW(detail::native_family(which), stream ? SOCK_STREAM : SOCK_DGRAM, protocol,
                      nullptr, 0, WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+    if (made == INVALID_SOCKET && local) return unsupported;  // Wine, and Windows before version 10
     if (made == INVALID_SOCKET) return detail::last_error();
     if (const int error = detail::prepare(made, type)) {
         platform::close(made);

@@ -90,7 +90,7 @@ inline transfer receive_from(socket_handle handle, const buffer* list, std::size
         detail::error_of(::WSARecvFrom(handle, buffers.entries, buffers.count, &count, &flags,
                                        address.get(), &address.size, nullptr, nullptr));
     if (error && error != message_too_long) return {0, error};
-    if (sender) *sender = detail::from_native(address);
+    if (sender) detail::store(address, *sender);
     return {error ? buffers.bytes : count, error};
 }
 
