@@ -47,7 +47,7 @@ inline constexpr suspension_type operation_suspension{
     },
     [](const suspension& pending, wait_report& report) noexcept {
         const auto& op = static_cast<const operation&>(pending);
-        report.what = to_string(op.kind);
+        report.what = op.kind == operation_kind::call ? op.call->name : to_string(op.kind);
         if (op.progress != operation::state::pending) return;  // its socket may be gone
         report.socket = op.socket;
         if (op.kind == operation_kind::connect || op.kind == operation_kind::send_to)

@@ -75,8 +75,12 @@ CURFEW_COLD inline bool open_for(operation& op) noexcept {
 
 /// That a read or a write would block says nothing to who waits for anything that is to be told: an
 /// error may be there that neither got, and its event have been seen.
+///
+/// Nor does it to who makes a call of its own: one that is about something else, say a descriptor
+/// that comes with the next byte, or of a regular file, which is always ready.
 inline bool must_look(const operation& op) noexcept {
-    return op.kind == operation_kind::wait && op.socket->watched;
+    return (op.kind == operation_kind::wait && op.socket->watched) ||
+           op.kind == operation_kind::call;
 }
 
 /// Begins `op`. False: it is complete, and its coroutine goes on.

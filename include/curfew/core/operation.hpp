@@ -30,11 +30,12 @@ enum class operation_kind : std::uint8_t {
     receive_from,  // one datagram; from the connected peer if there is no address
     send_to,
     wait,
+    call,  // one of its own: see operation_call
 };
 
 constexpr const char* to_string(operation_kind kind) noexcept {
     constexpr const char* names[]{"connect",      "accept",  "read", "write",
-                                  "receive_from", "send_to", "wait"};
+                                  "receive_from", "send_to", "wait", "call"};
     return names[static_cast<unsigned>(kind)];
 }
 
@@ -92,7 +93,7 @@ struct socket_state {
     bool was_open : 1 = false;  // it has had a handle
     /// The system may still refer to this record: it is freed with the context, not before.
     bool haunted : 1 = false;
-    bool nobodys : 1 = false;   // see detail::no_socket
+    bool nobodys : 1 = false;  // see detail::no_socket
     /// The reactor's word that it says, as often as it is asked, that there is something to receive
     /// or to accept: see `announced`.
     bool tells_again : 1 = false;
@@ -103,7 +104,7 @@ struct socket_state {
     std::uint8_t skips_left : 4 = 0;
     std::uint16_t vain_fills : 2 = 0;  // see detail::learn_what_is_left
     std::uint16_t lost_with : 14 = 0;  // see operation::tell_loss
-    std::uint32_t slot = 0;  // the reactor's own; zero in a new socket
+    std::uint32_t slot = 0;            // the reactor's own; zero in a new socket
 
     socket_state* next = nullptr;  // the context's list of all sockets
     socket_state** link = nullptr;
@@ -170,6 +171,18 @@ inline constinit socket_state no_socket{.nobodys = true};
 
 }  // namespace detail
 
+/// What an operation of the kind `call` does: a system call that no other kind stands for, such as
+/// reading a terminal. No reactor needs to know it: it waits until the socket may be ready in the
+/// direction of the operation's `interest`, and then has `attempt` make the call. It lives in the
+/// operation's request, which has more to say of it in a class of its own.
+struct operation_call {
+    /// Makes the call, without blocking; "would block" where there is nothing (any more). It may be
+    /// made any number of times, until it is done, fails, or is cancelled in between.
+    platform::transfer (*make)(const operation&);
+    const char* name;     // in reports: "read"
+    bool nothing_is_eof;  // a call that has moved no byte has found the end of a stream
+};
+
 struct operation : detail::suspension {
     enum class state : std::uint8_t { idle, pending, complete };
 
@@ -178,6 +191,7 @@ struct operation : detail::suspension {
         std::size_t offset;                 // read, write: done of buffers[0]
         platform::socket_address* address;  // connect, receive_from, send_to; may be null
         platform::socket_handle accepted;   // accept, with success
+        const operation_call* call;         // call
     };
     std::size_t transferred;
     union {
@@ -188,8 +202,8 @@ struct operation : detail::suspension {
     int error;  // with outcome::system, else not set; the reactor's own while pending
     operation_kind kind;
     readiness interest;
-    bool plain;        // a read or write with one buffer that is done with any byte moved
-    bool more_behind;  // accept: of the new socket, see socket_state (one store sets these four)
+    bool plain;          // a read or write with one buffer that is done with any byte moved
+    bool more_behind;    // accept: of the new socket, see socket_state (one store sets these four)
     bool exact = false;  // read or write: go on until the buffers are full or empty
     state progress = state::idle;
     outcome result = outcome::success;

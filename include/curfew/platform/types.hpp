@@ -49,9 +49,7 @@ struct local_name : socket_address {
     local_name() noexcept { family = family::local; }
 };
 
-/// `file`: what is no socket, and read and written as files are: a pipe, a terminal, a regular
-/// file.
-enum class transport : std::uint8_t { stream, datagram, file };
+enum class transport : std::uint8_t { stream, datagram };
 
 /// Who is at the other end of a local connection, as the system has noted it. -1: it does not tell.
 struct credentials {

@@ -195,6 +195,15 @@ inline bool attempt_accept(operation& op) noexcept {
     }
 }
 
+inline bool attempt_call(operation& op) noexcept {
+    const platform::transfer made = op.call->make(op);
+    if (made.error && made.error != platform::message_too_long)
+        return blocked_or_failed(op, made.error);
+    if (!made.error && made.count == 0 && op.call->nothing_is_eof) return failed(op, outcome::eof);
+    op.transferred = made.count;
+    return completed(op, made.error ? outcome::system : outcome::success, made.error);
+}
+
 /// A look at a single socket has failed: is that the socket's doing, or nobody's?
 CURFEW_COLD inline bool after_failed_look(operation& op, int error) noexcept {
     const socket_state& socket = *op.socket;
@@ -225,9 +234,10 @@ inline bool open_to_connect(operation& op) noexcept {
     socket.lost_with = 0;
     if (!socket.is_open()) {
         const int error = platform::open(op.address->family, socket.type, socket.handle);
+        socket.more_behind = op.address->family == platform::family::local;
         return error && completed(op, outcome::system, error);
     }
-    return platform::remote_address(socket.handle).family != platform::family::unspecified &&
+    return platform::is_connected(socket.handle) &&
            completed(op, outcome::system, platform::already_connected);
 }
 
@@ -271,6 +281,8 @@ inline bool attempt(operation& op) noexcept {
         return attempt_accept(op);
     case operation_kind::wait:
         return attempt_wait(op);
+    case operation_kind::call:
+        return attempt_call(op);
     case operation_kind::connect:
         break;
     }

@@ -256,7 +256,8 @@ private:
 
     static bool needs_envelope(const operation& op) noexcept {
         if (is_transfer(op)) return op.buffer_count != 1;
-        return op.kind != operation_kind::accept && op.kind != operation_kind::wait;
+        return op.kind != operation_kind::accept && op.kind != operation_kind::wait &&
+               op.kind != operation_kind::call;
     }
 
     CURFEW_HOT std::uint32_t take_slot(operation& op) noexcept {
@@ -617,7 +618,8 @@ private:
             entry.fd = -1;
             entry.addr = reinterpret_cast<std::uintptr_t>(&rest_time);
             entry.len = 1;
-        } else if (next.poll || op.kind == operation_kind::wait) {
+        } else if (next.poll || op.kind == operation_kind::wait ||
+                   op.kind == operation_kind::call) {
             entry.opcode = IORING_OP_POLL_ADD;
             entry.poll_events = events_for(op);
         } else if (op.kind == operation_kind::accept) {
@@ -752,6 +754,7 @@ private:
         if (op.kind == operation_kind::connect)
             return connected(index, from.poll ? platform::connect_result(op.socket->handle) : 0,
                              done);
+        if (op.kind == operation_kind::call) return may_call(index, value, done);
         if (from.poll || op.kind == operation_kind::wait) return polled(index, value, done);
         if (op.kind == operation_kind::receive_from)
             return received(index, static_cast<std::size_t>(value), done);
@@ -785,13 +788,27 @@ private:
         finish(index, done, outcome::success);
     }
 
+    /// It is ready for a call that the kernel does not make by itself. If that has nothing to do it
+    /// is not to be polled and tried without end for an error that nobody takes.
+    CURFEW_COLD void may_call(std::uint32_t index, int events, completions& done) noexcept {
+        slot& from = slots_[index];
+        operation& op = *from.op;
+        if (op.reason == outcome::success && detail::attempt_call(op)) {
+            from.op = nullptr;
+            if (!from.queued) free_slot(index);
+            return done.push(op);
+        }
+        from.only_error = !(events & events_for(op));
+        go_on(index, done, true, from.only_error);
+    }
+
     void received(std::uint32_t index, std::size_t count, completions& done) noexcept {
         operation& op = *slots_[index].op;
         envelope& letter = *slots_[index].letter;
         op.transferred = count;
         if (op.address) {
             letter.address.size = letter.header.msg_namelen;
-            *op.address = platform::detail::from_native(letter.address);
+            platform::detail::store(letter.address, *op.address);
         }
         // Others may have arrived with it. (What is left out of these tries is received as this
         // one was.)

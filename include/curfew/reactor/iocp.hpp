@@ -48,6 +48,8 @@ public:
 
     bool start(operation& op) noexcept override {
         if (op.kind == operation_kind::connect && detail::open_to_connect(op)) return true;
+        if (op.kind == operation_kind::connect && op.address->family == platform::family::local)
+            return connect_local(op);
         if (const int error = attach(*op.socket)) return fail(op, error);
         packet* const with = take(op);
         if (!with) return fail(op, platform::out_of_memory);
@@ -288,6 +290,7 @@ private:
         case operation_kind::write:
         case operation_kind::send_to:
         case operation_kind::wait:
+        case operation_kind::call:
             break;
         }
         return begin_poll(with);
@@ -319,7 +322,10 @@ private:
     int begin_accept(packet& with) noexcept {
         if (const int error = detail::find_extension(with.handle, WSAID_ACCEPTEX, accept_ex_))
             return error;
-        const platform::family family = platform::local_address(with.handle).family;
+        // (What is not TCP's is a local socket here.)
+        const platform::family family = with.op->more_behind
+                                            ? platform::family::local
+                                            : platform::local_address(with.handle).family;
         if (const int error = platform::open(family, platform::transport::stream, with.accepted))
             return error;
         DWORD received = 0;
@@ -342,6 +348,14 @@ private:
                            &with)
                    ? 0
                    : platform::detail::last_error();
+    }
+
+    /// ConnectEx is not for local sockets, and a plain connect of those does not wait.
+    CURFEW_COLD static bool connect_local(operation& op) noexcept {
+        if (const int error = platform::connect(op.socket->handle, *op.address))
+            return fail(op, error);
+        op.socket->set_worth_trying(readiness::readable | readiness::writable);
+        return detail::completed(op, outcome::success);
     }
 
     /// Waits until the socket is ready.
@@ -405,6 +419,7 @@ private:
         case operation_kind::write:
         case operation_kind::send_to:
         case operation_kind::wait:
+        case operation_kind::call:
             break;
         }
         return is_ready(*with.op, error);
@@ -437,7 +452,7 @@ private:
     static bool has_received(packet& with, int error, DWORD count) noexcept {
         operation& op = *with.op;
         if (error && error != platform::message_too_long) return failed(op, error);
-        if (op.address) *op.address = platform::detail::from_native(with.address);
+        if (op.address) platform::detail::store(with.address, *op.address);
         op.socket->set_worth_trying(readiness::readable);
         op.transferred = count;
         if (!error) return detail::completed(op, outcome::success);
@@ -496,9 +511,9 @@ private:
         if (error) return failed(op, error);
         if (op.kind == operation_kind::wait) return detail::completed(op, outcome::success);
         if (ended(op)) return true;
-        op.socket->set_worth_trying(readiness::writable);
+        op.socket->set_worth_trying(op.interest);
         if (detail::attempt(op)) return true;
-        op.socket->set_dry(readiness::writable);
+        op.socket->set_dry(op.interest);
         return false;
     }
 

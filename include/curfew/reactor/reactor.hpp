@@ -44,6 +44,8 @@ public:
     /// Begins `op`, whose `progress` is pending, and which could not be done at once by a try. (A
     /// connect is always begun here; another operation is not if its socket is `watched`, unless
     /// the socket may be ready: it has moved `detail::fair_size` bytes and it is others' turn.)
+    /// A `call` is begun by waiting until the socket is ready for its `interest`; then
+    /// detail::attempt_call makes it.
     /// True: it is complete (`finish` has been called) and must not be pushed; the coroutine goes
     /// on.
     virtual bool start(operation& op) noexcept = 0;
