@@ -26,7 +26,7 @@ namespace detail {
 
 /// A socket, or a stream that tells by its member `lowest_layer()` which one it is on top of.
 template <class Stream>
-concept leads_to_socket = std::derived_from<Stream, socket_base> || requires(Stream& stream) {
+concept leads_to_socket = std::derived_from<Stream, descriptor_base> || requires(Stream& stream) {
     stream.lowest_layer();
 };
 
@@ -35,7 +35,7 @@ socket_state& lowest_socket(Stream& stream) noexcept {
     static_assert(leads_to_socket<Stream>,
                   "curfew::about and scope_about take sockets, or streams with a member "
                   "lowest_layer() that returns the socket that they are on top of");
-    if constexpr (std::derived_from<Stream, socket_base>) {
+    if constexpr (std::derived_from<Stream, descriptor_base>) {
         return socket_access::state(stream);
     } else if constexpr (leads_to_socket<Stream>) {
         auto& below = stream.lowest_layer();

@@ -50,7 +50,8 @@ inline constexpr suspension_type operation_suspension{
         report.what = op.kind == operation_kind::call ? op.call->name : to_string(op.kind);
         if (op.progress != operation::state::pending) return;  // its socket may be gone
         report.socket = op.socket;
-        if (op.kind == operation_kind::connect || op.kind == operation_kind::send_to)
+        if ((op.kind == operation_kind::connect || op.kind == operation_kind::send_to) &&
+            op.address && op.address->family != platform::family::local)
             report.address = op.address;
     },
     true,

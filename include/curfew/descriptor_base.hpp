@@ -1,0 +1,105 @@
+// What sockets and other descriptors have in common: they are owned, and end in the same ways.
+#pragma once
+
+#include <utility>
+
+#include "await/requests.hpp"
+#include "io_context.hpp"
+#include "result.hpp"
+
+CURFEW_SYSTEM_HEADER
+
+namespace curfew {
+
+using enum readiness;  // socket.wait(readable)
+
+namespace detail {
+
+/// For what works on the records of sockets directly.
+struct socket_access {
+    template <class Socket>
+    static socket_state& state(const Socket& socket) noexcept {
+        return *socket.state_;
+    }
+};
+
+/// Base of all that owns a descriptor. Movable, also while operations are pending; a moved-from one
+/// is closed.
+class descriptor_base {
+public:
+    using native_handle_type = platform::socket_handle;
+
+    descriptor_base(const descriptor_base&) = delete;
+    descriptor_base& operator=(const descriptor_base&) = delete;
+
+    bool is_open() const noexcept { return state_->is_open(); }
+
+    /// The descriptor, still curfew's; `platform::invalid_socket` if it is closed.
+    native_handle_type native_handle() const noexcept { return state_->handle; }
+
+    /// Gives the descriptor away, open, non-blocking and to be closed on exec; it is the caller's
+    /// to close. Pending operations end with `canceled`. `platform::invalid_socket` if it was
+    /// closed.
+    native_handle_type release() noexcept {
+        if (!is_open()) return platform::invalid_socket;
+        check_thread(*state_);
+        const native_handle_type handle = state_->handle;
+        state_->loop->system().release(*state_, state_->loop->done());
+        return handle;
+    }
+
+    /// Closes the socket. Pending operations end with `closed`, and so do later ones. What was
+    /// written is still delivered; but when bytes are left unread, Linux and others tell the peer
+    /// of a stream so with a RST. The socket can be opened again at once (connected, bound, made to
+    /// listen), also while operations that were pending have yet to end.
+    void close() noexcept { end(close_mode::graceful); }
+
+    /// Closes the socket at once, throwing away what was not delivered: the peer of a stream gets
+    /// a RST. Pending operations end with `closed`. It can be opened again as after `close`.
+    void abort() noexcept { end(close_mode::abortive); }
+
+    /// Ends the pending operations with `canceled`; the socket stays usable, except that a
+    /// cancelled `connect` closes it.
+    void cancel() noexcept {
+        check_thread(*state_);
+        if (state_->reader) cancel_operation(*state_->reader, outcome::canceled, false);
+        if (state_->writer) cancel_operation(*state_->writer, outcome::canceled, false);
+    }
+
+protected:
+    descriptor_base() noexcept = default;
+    /// `handle`, if it is one, belongs to this from now on, unless there is no memory for it.
+    descriptor_base(loop& own, platform::transport type,
+                    native_handle_type handle = platform::invalid_socket)
+        : state_(own.make_socket(type, handle)) {}
+    descriptor_base(descriptor_base&& other) noexcept
+        : state_(std::exchange(other.state_, &no_socket)) {}
+    descriptor_base& operator=(descriptor_base&& other) noexcept {
+        if (this != &other) {
+            retire();
+            state_ = std::exchange(other.state_, &no_socket);
+        }
+        return *this;
+    }
+    ~descriptor_base() { retire(); }
+
+    static result<> to_result(int error) noexcept {
+        return error ? result<>(system_error(error)) : result<>();
+    }
+
+    socket_state* state_ = &no_socket;
+
+private:
+    friend struct socket_access;
+    void retire() noexcept {
+        check_thread(*state_);
+        if (!state_->nobodys) loop::retire(state_);
+    }
+    void end(close_mode how) noexcept {
+        check_thread(*state_);
+        if (state_->loop) state_->loop->system().close(*state_, how, state_->loop->done());
+    }
+};
+
+}  // namespace detail
+}  // namespace curfew
