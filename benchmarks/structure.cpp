@@ -23,7 +23,7 @@ void must(bool holds, const char* what) {
 
 /// All in one range.
 task<> all_of_sleeps(number count) {
-    std::vector<detail::pause_request> sleeps(count, sleep_for(1us));
+    std::vector<detail::sleep_request> sleeps(count, sleep_for(1us));
     const auto results = co_await when_all(std::move(sleeps));
     must(results.size() == count && results.back().ok(), "when_all");
 }

@@ -25,7 +25,7 @@ task<> wait_for(event& go, int& woken) {
 
 REACTOR_TEST("when_all of a hundred thousand sleeps") {
     run(kind, [](io_context&) -> task<> {
-        std::vector<detail::pause_request> sleeps(many, sleep_for(1ms));
+        std::vector<detail::sleep_request> sleeps(many, sleep_for(1ms));
         const auto results = co_await when_all(std::move(sleeps));
         int slept = 0;
         for (const auto& each : results) slept += each.ok();
@@ -35,7 +35,7 @@ REACTOR_TEST("when_all of a hundred thousand sleeps") {
 
 REACTOR_TEST("when_any of a hundred thousand tasks cancels all but one") {
     run(kind, [](io_context&) -> task<> {
-        std::vector<detail::pause_request> sleeps(many, sleep_for(1h));
+        std::vector<detail::sleep_request> sleeps(many, sleep_for(1h));
         sleeps[many / 2] = sleep_for(1ms);
         const auto [index, results] = co_await when_any(std::move(sleeps));
         int canceled = 0;

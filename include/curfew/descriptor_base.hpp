@@ -76,12 +76,12 @@ protected:
         : state_(std::exchange(other.state_, &no_socket)) {}
     descriptor_base& operator=(descriptor_base&& other) noexcept {
         if (this != &other) {
-            retire();
+            remove();
             state_ = std::exchange(other.state_, &no_socket);
         }
         return *this;
     }
-    ~descriptor_base() { retire(); }
+    ~descriptor_base() { remove(); }
 
     static result<> to_result(int error) noexcept {
         return error ? result<>(system_error(error)) : result<>();
@@ -91,9 +91,9 @@ protected:
 
 private:
     friend struct socket_access;
-    void retire() noexcept {
+    void remove() noexcept {
         check_thread(*state_);
-        if (!state_->nobodys) loop::retire(state_);
+        if (!state_->nobodys) loop::remove(*state_);
     }
     void end(close_mode how) noexcept {
         check_thread(*state_);

@@ -77,13 +77,13 @@ public:
 
     /// Like the free functions of these names, on this clock.
     template <class Rep, class Period>
-    detail::pause_request sleep_for(std::chrono::duration<Rep, Period> time) noexcept {
-        return {detail::pause::kind::after, detail::to_ticks(time), &time_};
+    detail::sleep_request sleep_for(std::chrono::duration<Rep, Period> time) noexcept {
+        return {detail::sleep_request::kind::after, detail::to_ticks(time), &time_};
     }
     template <class Duration>
-    detail::pause_request
+    detail::sleep_request
     sleep_until(std::chrono::time_point<game_clock, Duration> point) noexcept {
-        return {detail::pause::kind::at, detail::to_ticks(point.time_since_epoch()), &time_};
+        return {detail::sleep_request::kind::at, detail::to_ticks(point.time_since_epoch()), &time_};
     }
     template <class Awaitable, class Rep, class Period>
     auto with_timeout(Awaitable&& awaitable, std::chrono::duration<Rep, Period> time,
@@ -95,12 +95,12 @@ public:
 
     /// Chosen when an argument is wrong: says what is expected.
     template <class Time>
-    detail::pause_request sleep_for(const Time&) noexcept {
-        return {detail::pause::kind::after, detail::not_a_duration<Time>()};
+    detail::sleep_request sleep_for(const Time&) noexcept {
+        return {detail::sleep_request::kind::after, detail::not_a_duration<Time>()};
     }
     template <class Time>
-    detail::pause_request sleep_until(const Time&) noexcept {
-        return {detail::pause::kind::at, detail::not_a_time_point<Time>()};
+    detail::sleep_request sleep_until(const Time&) noexcept {
+        return {detail::sleep_request::kind::at, detail::not_a_time_point<Time>()};
     }
     template <class Time>
     duration advance(const Time&) noexcept {

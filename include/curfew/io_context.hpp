@@ -76,7 +76,7 @@ public:
     T block_on(task<T> work) {
         detail::spawned_fiber& record = start(std::move(work));
         const join_handle<T> handle(record);
-        const killer guard{loop_, record};
+        const end_guard guard{loop_, record};
         loop_.run(detail::endless, detail::loop::extent::all, [&] { return record.has_ended; });
         if (!record.has_ended)
             detail::raise(errc::canceled, "curfew::io_context::block_on was stopped");
@@ -257,10 +257,11 @@ public:
 private:
     friend detail::loop& detail::loop_of(io_context& context) noexcept;
 
-    struct killer {
+    /// Destroys a task that has not ended.
+    struct end_guard {
         detail::loop& loop;
         detail::spawned_fiber& record;
-        ~killer() {
+        ~end_guard() {
             if (!record.has_ended) loop.destroy(record);
         }
     };

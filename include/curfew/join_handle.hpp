@@ -32,7 +32,7 @@ public:
         return *this;
     }
     ~join_handle() {
-        if (record_) detail::loop::drop_handle(*record_);
+        if (record_) detail::tasks::detach(*record_);
     }
 
     /// Cancels the task: what it waits for, and all it starts from now on, ends with

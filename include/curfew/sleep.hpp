@@ -15,21 +15,13 @@ namespace curfew {
 
 namespace detail {
 
-/// A suspension that ends by itself or by cancellation.
-class pause : suspension {
+/// What a sleep and a yield have in common.
+class cuttable_wait : protected suspension {
 public:
-    enum class kind { after, at, next_turn, next_tick };
-
-    pause(kind how, ticks time, manual_time* on) noexcept : how_(how), timer_(time), time_(on) {}
-    pause(const pause&) = delete;
-    pause& operator=(const pause&) = delete;
+    cuttable_wait(const cuttable_wait&) = delete;
+    cuttable_wait& operator=(const cuttable_wait&) = delete;
 
     bool await_ready() const noexcept { return false; }
-
-    template <class Promise>
-    bool await_suspend(std::coroutine_handle<Promise> coroutine) noexcept {
-        return begin(fiber_of(coroutine), coroutine);
-    }
 
     optional_result await_resume() const noexcept {
         if (!canceled_) return {};
@@ -37,9 +29,59 @@ public:
         return errc::canceled;
     }
 
+protected:
+    cuttable_wait() = default;
+
+    loop& note_waiter(fiber& self, std::coroutine_handle<> coroutine) noexcept {
+        loop& own = loop_for(self);
+        waiter = coroutine;
+        owner = &self;
+        return own;
+    }
+
+    /// In a cancelled fiber it ends at once, unless that one has had its share of the turn.
+    bool ends_at_once() noexcept {
+        canceled_ = owner->cancelled();
+        return canceled_ && !share_is_used_up();
+    }
+
+    void suspend(loop& own, const suspension_type& how) noexcept {
+        type = &how;
+        since = own.recent();
+        owner->waiting = this;
+    }
+
+    void suspend_until_next_turn(loop& own) noexcept {
+        static constexpr suspension_type until_next_turn{
+            [](suspension&, cancellation&) noexcept { return true; },
+            [](const suspension&, wait_report& report) noexcept { report.what = "next turn"; },
+        };
+        suspend(own, until_next_turn);
+        own.defer(*this);
+    }
+
+    bool canceled_ = false;
+};
+
+/// Ends by itself or by cancellation.
+class sleep_awaiter : cuttable_wait {
+public:
+    enum class kind { after, at, until_tick };
+
+    sleep_awaiter(kind how, ticks time, manual_time* on) noexcept
+        : how_(how), timer_(time), time_(on) {}
+
+    using cuttable_wait::await_ready;
+    using cuttable_wait::await_resume;
+
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> coroutine) noexcept {
+        return begin(fiber_of(coroutine), coroutine);
+    }
+
 private:
     struct timer : timer_node {
-        pause* self = nullptr;
+        sleep_awaiter* self = nullptr;
         explicit timer(ticks time) noexcept : timer_node(&on_expiry, time) {}
         static void on_expiry(timer_node& node, limit_report* asked) noexcept {
             if (!asked) static_cast<timer&>(node).self->end(false);
@@ -47,58 +89,39 @@ private:
     };
 
     bool begin(fiber& self, std::coroutine_handle<> coroutine) noexcept {
-        loop& own = loop_for(self);
-        waiter = coroutine;
-        owner = &self;
+        loop& own = note_waiter(self, coroutine);
         own.check_thread();
-        if (self.cancelled()) {
-            canceled_ = true;
-            if (!share_is_used_up()) return false;
-            how_ = kind::next_turn;
+        if (ends_at_once()) return false;
+        if (canceled_) {
+            suspend_until_next_turn(own);
+            return true;
         }
-        since = own.recent();
-        self.waiting = this;
-        type = &type_of(how_);
-        if (how_ == kind::next_turn) {
-            own.defer(*this);
-        } else if (how_ == kind::next_tick) {
-            timer_.self = this;
-            own.arm_for_tick(timer_);
-        } else {
-            timer_.self = this;
-            arm(own);
-        }
+        suspend(own, how_ == kind::until_tick ? until_tick : sleeping);
+        timer_.self = this;
+        arm(own);
         return true;
     }
 
-    static const suspension_type& type_of(kind how) noexcept {
-        static constexpr suspension_type sleeping{
-            [](suspension& self, cancellation&) noexcept {
-                static_cast<pause&>(self).end(true);
-                return true;
-            },
-            [](const suspension& self, wait_report& report) noexcept {
-                const auto& sleep = static_cast<const pause&>(self);
-                report.what = "sleep";
-                report.until = sleep.timer_.deadline;
-                if (sleep.time_ && sleep.timer_.armed()) report.now = sleep.time_->now;
-            },
-        };
-        static constexpr suspension_type giving_way{
-            [](suspension&, cancellation&) noexcept { return true; },
-            [](const suspension&, wait_report& report) noexcept { report.what = "next turn"; },
-        };
-        static constexpr suspension_type until_tick{
-            sleeping.interrupt,
-            [](const suspension&, wait_report& report) noexcept { report.what = "next tick"; },
-            false,
-            true,
-        };
-        return how == kind::next_turn ? giving_way : how == kind::next_tick ? until_tick : sleeping;
+    static bool interrupt(suspension& self, cancellation&) noexcept {
+        static_cast<sleep_awaiter&>(self).end(true);
+        return true;
     }
+    static void describe(const suspension& self, wait_report& report) noexcept {
+        const auto& sleep = static_cast<const sleep_awaiter&>(self);
+        report.what = "sleep";
+        report.until = sleep.timer_.deadline;
+        if (sleep.time_ && sleep.timer_.armed()) report.now = sleep.time_->now;
+    }
+    static void describe_tick(const suspension&, wait_report& report) noexcept {
+        report.what = "next tick";
+    }
+    static constexpr suspension_type sleeping{&interrupt, &describe};
+    static constexpr suspension_type until_tick{&interrupt, &describe_tick, false, true};
 
     void arm(loop& own) noexcept {
-        if (time_) {
+        if (how_ == kind::until_tick) {
+            own.arm_for_tick(timer_);
+        } else if (time_) {
             if (how_ == kind::after) timer_.deadline += time_->now;
             time_->wheel.arm(timer_);
         } else if (how_ == kind::after) {
@@ -108,7 +131,7 @@ private:
         }
     }
 
-    /// Whoever comes first, the timer (or tick) or the cancellation, ends the pause; the other one
+    /// Whoever comes first, the timer (or tick) or the cancellation, ends the sleep; the other one
     /// finds it ended: both run in the loop's thread.
     void end(bool canceled) noexcept {
         if (ended_) return;
@@ -120,42 +143,34 @@ private:
 
     kind how_;
     bool ended_ = false;
-    bool canceled_ = false;
     timer timer_;
     manual_time* time_;  // null: the loop's
 };
 
 /// Gives way to all else that is ready. A coroutine that runs somewhere else than in its loop is
 /// posted there.
-class giving_way : suspension {
+class yield_awaiter : cuttable_wait {
 public:
-    giving_way() noexcept : arrival_(*this) {}
-    giving_way(const giving_way&) = delete;
-    giving_way& operator=(const giving_way&) = delete;
-    ~giving_way() {
+    yield_awaiter() noexcept : arrival_(*this) {}
+    ~yield_awaiter() {
         if (posted_) owner->loop->withdraw(arrival_);
     }
 
-    bool await_ready() const noexcept { return false; }
+    using cuttable_wait::await_ready;
+    using cuttable_wait::await_resume;
 
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> coroutine) noexcept {
         return begin(fiber_of(coroutine), coroutine);
     }
 
-    optional_result await_resume() const noexcept {
-        if (!canceled_) return {};
-        owner->notice();
-        return errc::canceled;
-    }
-
 private:
     /// Runs in the loop's thread.
     struct arrival : posted_function {
-        giving_way& of;
-        explicit arrival(giving_way& whole) noexcept : of(whole) {
+        yield_awaiter& of;
+        explicit arrival(yield_awaiter& whole) noexcept : of(whole) {
             run = [](posted_function& self, bool wanted) {
-                giving_way& arrived = static_cast<arrival&>(self).of;
+                yield_awaiter& arrived = static_cast<arrival&>(self).of;
                 arrived.posted_ = false;
                 arrived.canceled_ = arrived.owner->cancelled();
                 if (wanted) arrived.owner->loop->resume(arrived);
@@ -164,46 +179,37 @@ private:
     };
 
     bool begin(fiber& self, std::coroutine_handle<> coroutine) noexcept {
-        loop& own = loop_for(self);
-        waiter = coroutine;
-        owner = &self;
+        loop& own = note_waiter(self, coroutine);
         if (!own.runs_here()) [[unlikely]] {
             // From here on the coroutine may run there, and all this be gone.
             posted_ = true;
             own.post(arrival_);
             return true;
         }
-        canceled_ = self.cancelled();
-        if (canceled_ && !share_is_used_up()) return false;
-        static constexpr suspension_type kind{
-            [](suspension&, cancellation&) noexcept { return true; },
-            [](const suspension&, wait_report& report) noexcept { report.what = "next turn"; },
-        };
-        type = &kind;
-        since = own.recent();
-        self.waiting = this;
-        own.defer(*this);
+        if (ends_at_once()) return false;
+        suspend_until_next_turn(own);
         return true;
     }
 
     bool posted_ = false;
-    bool canceled_ = false;
     arrival arrival_;
 };
 
 /// What `yield` returns.
-class [[nodiscard("yield does nothing until it is awaited")]] turn_request {
+class [[nodiscard("yield does nothing until it is awaited")]] yield_request {
 public:
-    giving_way operator co_await() const noexcept { return giving_way(); }
+    yield_awaiter operator co_await() const noexcept { return yield_awaiter(); }
 };
 
 /// What `sleep_for` and its kind return.
-class [[nodiscard("a sleep does nothing until it is awaited")]] pause_request {
+class [[nodiscard("a sleep does nothing until it is awaited")]] sleep_request {
 public:
-    using kind = pause::kind;
-    pause_request(kind how, ticks time = 0, manual_time* on = nullptr) noexcept
+    using kind = sleep_awaiter::kind;
+    sleep_request(kind how, ticks time = 0, manual_time* on = nullptr) noexcept
         : how_(how), time_(time), on_(on) {}
-    pause operator co_await() const noexcept { return pause(how_, time_, on_); }
+    sleep_awaiter operator co_await() const noexcept {
+        return sleep_awaiter(how_, time_, on_);
+    }
 
 private:
     kind how_;
@@ -216,24 +222,24 @@ private:
 /// Suspends the task for at least that long; with zero or less, until the loop's next turn.
 /// Yields a `result<>` that may be ignored: `canceled` when it was cut short.
 template <class Rep, class Period>
-detail::pause_request sleep_for(std::chrono::duration<Rep, Period> time) noexcept {
-    return {detail::pause::kind::after, detail::to_ticks(time)};
+detail::sleep_request sleep_for(std::chrono::duration<Rep, Period> time) noexcept {
+    return {detail::sleep_request::kind::after, detail::to_ticks(time)};
 }
 
 /// Suspends the task until `point` or a little later.
 template <class Duration>
-detail::pause_request sleep_until(std::chrono::time_point<clock, Duration> point) noexcept {
-    return {detail::pause::kind::at, detail::to_ticks(point)};
+detail::sleep_request sleep_until(std::chrono::time_point<clock, Duration> point) noexcept {
+    return {detail::sleep_request::kind::at, detail::to_ticks(point)};
 }
 
 /// Chosen when the argument is wrong: says what is expected.
 template <class Time>
-detail::pause_request sleep_for(const Time&) noexcept {
-    return {detail::pause::kind::after, detail::not_a_duration<Time>()};
+detail::sleep_request sleep_for(const Time&) noexcept {
+    return {detail::sleep_request::kind::after, detail::not_a_duration<Time>()};
 }
 template <class Time>
-detail::pause_request sleep_until(const Time&) noexcept {
-    return {detail::pause::kind::at, detail::not_a_time_point<Time>()};
+detail::sleep_request sleep_until(const Time&) noexcept {
+    return {detail::sleep_request::kind::at, detail::not_a_time_point<Time>()};
 }
 
 /// Lets everything else that is ready go first; with `io_context::poll`, ends this slice of the
@@ -242,7 +248,7 @@ detail::pause_request sleep_until(const Time&) noexcept {
 /// In a task that code of another library has resumed outside its loop, in another thread say, it
 /// brings the task back: it goes on in the loop's next turn. Before it has done so it may not wait
 /// for anything else.
-inline detail::turn_request yield() noexcept { return {}; }
+inline detail::yield_request yield() noexcept { return {}; }
 
 /// Suspends the task until the program calls `io_context::poll`, `poll_for` or `poll_until` again:
 /// until the next frame. `run` and its kind tick nothing; one without an end whose tasks all wait
@@ -250,6 +256,6 @@ inline detail::turn_request yield() noexcept { return {}; }
 /// Yields a `result<>` that may be ignored.
 ///
 /// Cancellation: `canceled`, without a tick.
-inline detail::pause_request next_tick() noexcept { return detail::pause::kind::next_tick; }
+inline detail::sleep_request next_tick() noexcept { return detail::sleep_request::kind::until_tick; }
 
 }  // namespace curfew

@@ -23,19 +23,20 @@ NODE = "curfew::detail::ready_node"
 TIMER = "curfew::detail::timer_node"
 FIBER = "curfew::fiber"
 OPERATION = "curfew::operation"
-PAUSE = "curfew::detail::pause"
+SLEEP = "curfew::detail::sleep_awaiter"
 OPERATION_KIND = "curfew::operation_kind"
 OPERATION_STATE = "curfew::operation::state"
 MEMBERS = {
     "run of a thread": "run",                # thread_state
     "loop of a run": "running",              # run_state
     "loop of a context": "loop_",            # io_context
-    "reactor": "reactor_",                   # loop
-    "clock": "clock_",
+    "reactor": "turns_.reaping.reactor",     # loop
+    "clock": "turns_.reaping.clock",
     "last reading": "last_",                 # turn_clock
-    "limits": "deadlines_",
-    "queues": ["ready_", "expired_", "deferred_", "yielded_"],
-    "outside": "outside_",
+    "limits": "turns_.limited.armed",
+    "queues": "turns_.queued",
+    "those queues": ["ready", "expired", "deferred", "yielded"],
+    "outside": "tree_.outside",
     "ends of a queue": "ends_",              # ready_queue
     "next node": "next",                     # ready_node
     "owner": "owner",
@@ -73,7 +74,7 @@ MEMBERS = {
     "socket": "socket",
     "address": "address",
     "handle": "handle",                      # socket_state
-    "timer of a sleep": "timer_",            # pause
+    "timer of a sleep": "timer_",            # sleep_awaiter
     "clock of a sleep": "time_",
     "now": "now",                            # manual_time
     "clock of a limit": "on",                # limit_clock
@@ -83,10 +84,9 @@ MEMBERS = {
 SUSPENSIONS = [
     ("operation_suspension", None),  # the operation says what it is
     ("start_suspension", ""),
-    ("pause::.*::sleeping", "sleep"),
-    ("pause::.*::giving_way", "next turn"),
-    ("pause::.*::until_tick", "next tick"),
-    ("giving_way::", "next turn"),
+    ("sleep_awaiter::sleeping", "sleep"),
+    ("cuttable_wait::.*::until_next_turn", "next turn"),
+    ("sleep_awaiter::until_tick", "next tick"),
     ("event::awaiter::", "event"),
     ("semaphore::awaiter::", "semaphore"),
     ("channel<.*>::sender::", "send to a channel"),
@@ -109,7 +109,9 @@ ENDLESS = 2 ** 63 - 1
 
 
 def member(value, name):
-    return value[MEMBERS[name]]
+    for part in MEMBERS[name].split("."):
+        value = value[part]
+    return value
 
 
 def address(value):
@@ -315,8 +317,8 @@ class Picture:
             for each in linked(member(young[i], "first of a generation"), "next limit"):
                 self.dates[address(each)] = int(member(young[i], "birth"))
         self.ready = set()
-        for name in MEMBERS["queues"]:
-            ends = member(loop[name], "ends of a queue")
+        for name in MEMBERS["those queues"]:
+            ends = member(member(loop, "queues")[name], "ends of a queue")
             node = member(ends, "next node")
             while int(node) != address(ends):
                 if int(member(node.dereference(), "owner")) != 0:
@@ -425,7 +427,7 @@ class Picture:
         return kind, address_of_descriptor(handle) or f"on descriptor {handle}"
 
     def sleep(self, suspension):
-        pause = at(address(suspension), PAUSE)
+        pause = at(address(suspension), SLEEP)
         timer = member(pause, "timer of a sleep")
         clock = member(pause, "clock of a sleep")
         now = self.now

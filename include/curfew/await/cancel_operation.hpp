@@ -21,7 +21,7 @@ inline void check_thread([[maybe_unused]] const socket_state& socket) noexcept {
 /// has completed.
 inline bool completion_beats_the_limit(operation& op) noexcept {
     loop& own = *op.socket->loop;
-    return own.has_overlooked() && own.system().complete_if_ready(op, own.done());
+    return own.more_may_follow() && own.system().complete_if_ready(op, own.done());
 }
 
 /// Asks an operation to end, and says why; it may still complete with success. Does nothing if it

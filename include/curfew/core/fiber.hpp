@@ -168,7 +168,7 @@ struct fiber {
     // What every operation touches stands together.
     detail::suspension* waiting = nullptr;  // null while it runs
     /// What `scope` says. True, too, in a fiber that has no loop yet, so that its first operation
-    /// takes the longer way, where it gets one: see loop::adopt.
+    /// takes the longer way, where it gets one: see guests::adopt.
     bool in_cancelled = false;
     bool being_destroyed = false;  // about to be destroyed where it stands
 
