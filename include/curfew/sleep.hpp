@@ -207,9 +207,7 @@ public:
     using kind = sleep_awaiter::kind;
     sleep_request(kind how, ticks time = 0, manual_time* on = nullptr) noexcept
         : how_(how), time_(time), on_(on) {}
-    sleep_awaiter operator co_await() const noexcept {
-        return sleep_awaiter(how_, time_, on_);
-    }
+    sleep_awaiter operator co_await() const noexcept { return sleep_awaiter(how_, time_, on_); }
 
 private:
     kind how_;
@@ -256,6 +254,8 @@ inline detail::yield_request yield() noexcept { return {}; }
 /// Yields a `result<>` that may be ignored.
 ///
 /// Cancellation: `canceled`, without a tick.
-inline detail::sleep_request next_tick() noexcept { return detail::sleep_request::kind::until_tick; }
+inline detail::sleep_request next_tick() noexcept {
+    return detail::sleep_request::kind::until_tick;
+}
 
 }  // namespace curfew

@@ -13,7 +13,6 @@
 CURFEW_SYSTEM_HEADER
 
 namespace curfew {
-
 namespace detail {
 
 /// What runs tasks takes their frames.
@@ -44,8 +43,8 @@ struct task_access {
 /// ```
 /// An exception that leaves the coroutine comes out of the `co_await`. Chains of tasks that await
 /// each other use no stack, however long they are: neither when they run and end, nor when they are
-/// cancelled, nor when they are destroyed where they are suspended, which happens from the innermost
-/// outwards. A task that is never awaited never runs; destroying one frees its frame.
+/// cancelled, nor when they are destroyed where they are suspended, which happens from the
+/// innermost outwards. A task that is never awaited never runs; destroying one frees its frame.
 ///
 /// Cancellation: what the task awaits ends with `errc::canceled`; the task decides what to do then.
 template <class T>

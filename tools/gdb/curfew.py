@@ -427,9 +427,9 @@ class Picture:
         return kind, address_of_descriptor(handle) or f"on descriptor {handle}"
 
     def sleep(self, suspension):
-        pause = at(address(suspension), SLEEP)
-        timer = member(pause, "timer of a sleep")
-        clock = member(pause, "clock of a sleep")
+        slept = at(address(suspension), SLEEP)
+        timer = member(slept, "timer of a sleep")
+        clock = member(slept, "clock of a sleep")
         now = self.now
         if int(clock) != 0 and int(member(timer, "link")) != 0:
             now = int(member(clock.dereference(), "now"))

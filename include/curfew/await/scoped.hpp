@@ -8,7 +8,6 @@
 #include "../core/awaiter.hpp"
 #include "../core/fiber.hpp"
 #include "../loop/loop.hpp"
-#include "../task.hpp"
 
 CURFEW_SYSTEM_HEADER
 

@@ -6,7 +6,6 @@
 
 #include "../error.hpp"
 #include "../loop/loop.hpp"
-#include "../task.hpp"
 
 CURFEW_SYSTEM_HEADER
 

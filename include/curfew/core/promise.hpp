@@ -1,5 +1,5 @@
-// What every task's coroutine carries: its promise, through which its fiber finds the tasks that await
-// each other, and where in the source they wait.
+// What every task's coroutine carries: its promise, through which its fiber finds the tasks that
+// await each other, and where in the source they wait.
 #pragma once
 
 #include <concepts>
@@ -7,12 +7,12 @@
 #include <exception>
 #include <utility>
 
+#include "../platform/std_memory.hpp"
 #include "awaiter.hpp"
 #include "call_site.hpp"
 #include "fiber.hpp"
 #include "frame_memory.hpp"
 #include "trampoline.hpp"
-#include "../platform/std_memory.hpp"
 
 CURFEW_SYSTEM_HEADER
 

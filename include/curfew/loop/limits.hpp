@@ -21,9 +21,7 @@ public:
     deadlines armed;
 
     /// The time, read at most once between two waits (and when limits are armed).
-    ticks now() noexcept {
-        return reaper_.clock.is_fresh() ? reaper_.clock.last() : read_clock();
-    }
+    ticks now() noexcept { return reaper_.clock.is_fresh() ? reaper_.clock.last() : read_clock(); }
 
     /// Those that were armed since the last reading count from now.
     void date_fresh() noexcept {

@@ -32,7 +32,7 @@ public:
 
     /// Why a turn has to take the slow path: it takes the fast one while this is 0.
     unsigned slow = no_tasks;
-    static constexpr unsigned has_chores = 1;    // see turns::do_chores; with these it does not wait
+    static constexpr unsigned has_chores = 1;  // see turns::do_chores; with these it does not wait
     static constexpr unsigned has_draining = 2;  // see sockets
     static constexpr unsigned no_tasks = 4;      // so there may be no work at all
     static constexpr unsigned has_ready = 8;     // somebody can go on: it does not wait

@@ -48,7 +48,8 @@ public:
     /// writes into the new life when it completes. False: there is no memory for that record.
     CURFEW_COLD bool set_pending_aside(socket_state& socket, frame_resource* from) noexcept {
         for (const operation* each : {socket.reader, socket.writer})
-            if (each && each->reason == outcome::success) return true;  // which has not, and so keeps the place
+            if (each && each->reason == outcome::success)
+                return true;  // which has not, and so keeps the place
         socket_state* const earlier = make_record(from);
         if (!earlier) return false;
         earlier->loop = socket.loop;

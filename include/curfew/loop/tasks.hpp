@@ -126,8 +126,7 @@ public:
     /// The same for the children of a group that is about to be destroyed.
     void destroy_all(nursery& children) noexcept {
         children.gone = nullptr;
-        for (fiber* each = children.first; each; each = each->next)
-            tree_.prepare_to_destroy(*each);
+        for (fiber* each = children.first; each; each = each->next) tree_.prepare_to_destroy(*each);
         while (children.first) destroy(*children.first);
     }
 
