@@ -10,8 +10,7 @@
 #include "support/platform.hpp"
 
 using curfew::errc;
-using curfew::outcome;
-using curfew::detail::error_of;
+using curfew::detail::system_error;
 
 namespace {
 
@@ -104,22 +103,14 @@ TEST_CASE("every error says what it is") {
     CHECK(std::error_code(77, curfew::error_category()).message() == "unknown error");
 }
 
-TEST_CASE("how an operation ended becomes its error code") {
-    CHECK_FALSE(error_of(outcome::success, 0));
-    CHECK_FALSE(error_of(outcome::success, 104));
-    CHECK(error_of(outcome::eof, 0) == errc::eof);
-    CHECK(error_of(outcome::timed_out, 0) == errc::timed_out);
-    CHECK(error_of(outcome::canceled, 0) == errc::canceled);
-    CHECK(error_of(outcome::closed, 0) == errc::closed);
-    CHECK(error_of(outcome::system, curfew::platform::unsupported) == errc::not_supported);
-}
-
 TEST_CASE("a system's error keeps its number, category and message") {
-    const std::error_code ec = error_of(outcome::system, curfew::platform::broken_pipe);
+    CHECK_FALSE(system_error(0));
+    CHECK(system_error(curfew::platform::unsupported) == errc::not_supported);
+    const std::error_code ec = system_error(curfew::platform::broken_pipe);
     CHECK(ec == std::errc::broken_pipe);
     CHECK(ec.value() == curfew::platform::broken_pipe);
     CHECK(ec.category() == curfew::platform::error_code(0).category());
     CHECK(ec.message() == system(curfew::platform::broken_pipe).message());
-    CHECK(error_of(outcome::system, test::tcp_timeout) == std::errc::timed_out);
-    CHECK(error_of(outcome::system, test::tcp_timeout) != errc::timed_out);
+    CHECK(system_error(test::tcp_timeout) == std::errc::timed_out);
+    CHECK(system_error(test::tcp_timeout) != errc::timed_out);
 }

@@ -93,7 +93,7 @@ private:
     friend struct socket_access;
     void remove() noexcept {
         check_thread(*state_);
-        if (!state_->nobodys) loop::remove(*state_);
+        if (!state_->placeholder) loop::remove(*state_);
     }
     void end(close_mode how) noexcept {
         check_thread(*state_);

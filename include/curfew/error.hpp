@@ -5,7 +5,8 @@
 #include <string>
 #include <system_error>
 
-#include "core/operation.hpp"
+#include "config.hpp"
+#include "platform/platform.hpp"
 
 CURFEW_SYSTEM_HEADER
 
@@ -138,25 +139,6 @@ CURFEW_HOT inline std::error_code no_error() noexcept { return {0, *category_of_
 CURFEW_COLD inline std::error_code system_error(int error) noexcept {
     if (error == platform::unsupported) return errc::not_supported;
     return platform::error_code(error);
-}
-
-/// The error code of an operation that has ended.
-CURFEW_COLD inline std::error_code error_of(outcome how, int error) noexcept {
-    switch (how) {
-    case outcome::success:
-        return {};
-    case outcome::system:
-        return detail::system_error(error);
-    case outcome::eof:
-        return errc::eof;
-    case outcome::timed_out:
-        return errc::timed_out;
-    case outcome::canceled:
-        return errc::canceled;
-    case outcome::closed:
-        return errc::closed;
-    }
-    return {};
 }
 
 }  // namespace curfew::detail

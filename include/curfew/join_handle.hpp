@@ -68,8 +68,8 @@ public:
                 [](suspension& self, detail::cancellation& by) noexcept {
                     auto& join = static_cast<awaiter&>(self);
                     if (join.joined_.has_ended) return true;
-                    if (!join.joined_.root.noticed) join.passed_on_ = true;
-                    by.add_origin(join.joined_);
+                    if (!join.joined_.root.cut_short) join.passed_on_ = true;
+                    by.add_itself(join.joined_);
                     return false;
                 },
                 [](const suspension&, detail::wait_report& report) noexcept {
@@ -89,7 +89,7 @@ public:
 
         T await_resume() {
             joined_.joined = joined_.reported = true;
-            if (passed_on_ && joined_.root.noticed && owner->cancelled()) owner->notice();
+            if (passed_on_ && joined_.root.cut_short && owner->cancelled()) owner->note_cut_short();
             if (!joined_.innermost)
                 detail::raise(errc::canceled,
                               "curfew::join_handle: the task was destroyed before its end");
@@ -98,7 +98,7 @@ public:
 
     private:
         detail::spawned_fiber& joined_;
-        bool passed_on_ = false;  // a cancellation, before the task had noticed any
+        bool passed_on_ = false;  // a cancellation, before one had cut the task short
     };
 
     /// The handle must live until the task has ended.

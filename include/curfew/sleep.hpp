@@ -25,7 +25,7 @@ public:
 
     optional_result await_resume() const noexcept {
         if (!canceled_) return {};
-        owner->notice();
+        owner->note_cut_short();
         return errc::canceled;
     }
 

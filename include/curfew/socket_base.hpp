@@ -58,7 +58,7 @@ protected:
                               : platform::out_of_memory;
         if (error) return system_error(error);
         state_->loop->opened(*state_, handle);
-        state_->more_behind = family == ip::family::local;
+        state_->ignore_short_reads = family == ip::family::local;
         return {};
     }
 

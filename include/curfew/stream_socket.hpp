@@ -105,10 +105,10 @@ public:
 protected:
     stream_socket() noexcept = default;
     explicit stream_socket(loop& own) : socket_base(own, platform::transport::stream) {}
-    /// `more_behind`: see socket_state.
-    stream_socket(loop& own, native_handle_type handle, bool more_behind)
+    /// `ignore_short_reads`: see socket_state.
+    stream_socket(loop& own, native_handle_type handle, bool ignore_short_reads)
         : socket_base(own, platform::transport::stream, handle) {
-        state_->more_behind = more_behind;
+        state_->ignore_short_reads = ignore_short_reads;
     }
 };
 
@@ -123,13 +123,13 @@ struct accept_request : request_of<operation_kind::accept> {
         if (peer) *peer = {};
         op.accepted = platform::invalid_socket;
         op.peer = peer;
-        op.more_behind = socket->more_behind;
+        op.ignore_short_reads = socket->ignore_short_reads;
     }
     static result<Socket> yield(operation& op, std::error_code error) {
         if (error) return error;
         // The acceptor may be gone by now; the fiber's loop is not. Should there be no memory
         // for the socket, the descriptor is still the operation's, which closes it.
-        Socket made(*op.owner->loop, op.accepted, op.more_behind);
+        Socket made(*op.owner->loop, op.accepted, op.ignore_short_reads);
         op.accepted = platform::invalid_socket;
         // (Not every reactor is told by the system who it was.)
         if (op.peer && op.peer->family == platform::family::unspecified)
@@ -148,9 +148,9 @@ class acceptor_base : public socket_base {
 protected:
     acceptor_base() noexcept = default;
     explicit acceptor_base(loop& own) : socket_base(own, platform::transport::stream) {}
-    acceptor_base(loop& own, native_handle_type handle, bool more_behind)
+    acceptor_base(loop& own, native_handle_type handle, bool ignore_short_reads)
         : socket_base(own, platform::transport::stream, handle) {
-        state_->more_behind = more_behind;
+        state_->ignore_short_reads = ignore_short_reads;
     }
 };
 

@@ -94,7 +94,7 @@ public:
         loop_.spawn(frame, frame.promise(), record, *this);
         if (size_++ == 0 && joiner_) loop_.unready(*joiner_);  // its join goes on waiting
         if (cancelled_) record.cancel(record.root);
-        if (interrupted_) record.mark_root(true);
+        if (interrupted_) record.cancel_root_from_around();
         return join_handle<T>(record);
     }
 
@@ -185,13 +185,13 @@ private:
             group.fail();
         } else if constexpr (detail::is_result<T> || std::is_same_v<T, std::error_code>) {
             const std::error_code error = error_of(promise.value());
-            const bool asked_for = child.root.cancelled && error == errc::canceled;
+            const bool asked_for = child.root.cancelled() && error == errc::canceled;
             if (error && !asked_for && group.policy_ == on_error::cancel_rest) {
                 if (!group.failed()) group.error_ = error;
                 group.fail();
             }
         }
-        if (child.root.noticed && !child.root.origin) group.cut_short_ = true;
+        if (child.root.cut_short_from_around()) group.cut_short_ = true;
         detail::loop::note_end(self);
     }
 
@@ -226,7 +226,7 @@ private:
 #endif
         if (error) return error;
         if (!cut_short) return {};
-        if (joined_by && joined_by->cancelled()) joined_by->notice();
+        if (joined_by && joined_by->cancelled()) joined_by->note_cut_short();
         return errc::canceled;
     }
 

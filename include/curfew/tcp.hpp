@@ -67,8 +67,8 @@ public:
 private:
     template <class Socket>
     friend struct detail::accept_request;
-    socket(detail::loop& own, native_handle_type handle, bool more_behind)
-        : stream_socket(own, handle, more_behind) {}
+    socket(detail::loop& own, native_handle_type handle, bool ignore_short_reads)
+        : stream_socket(own, handle, ignore_short_reads) {}
 };
 
 struct listen_options {
@@ -121,8 +121,8 @@ public:
     }
 
 private:
-    acceptor(detail::loop& own, native_handle_type handle, bool more_behind)
-        : acceptor_base(own, handle, more_behind) {}
+    acceptor(detail::loop& own, native_handle_type handle, bool ignore_short_reads)
+        : acceptor_base(own, handle, ignore_short_reads) {}
 
     int start_listening(const ip::endpoint& at, const listen_options& options) noexcept {
         const auto handle = state_->handle;

@@ -150,7 +150,7 @@ public:
 
         result<T> await_resume() {
             if (!canceled_) return std::move(state_.value);
-            as_suspension().owner->notice();
+            as_suspension().owner->note_cut_short();
             return errc::canceled;
         }
 

@@ -94,10 +94,10 @@ TEST_CASE("cancelling an outer scope cancels those inside it, but not those arou
     wait_of wait(self);
 
     self.cancel(middle);
-    CHECK(inner.cancelled);
-    CHECK(middle.cancelled);
-    CHECK_FALSE(outer.cancelled);
-    CHECK_FALSE(self.root.cancelled);
+    CHECK(inner.cancelled());
+    CHECK(middle.cancelled());
+    CHECK_FALSE(outer.cancelled());
+    CHECK_FALSE(self.root.cancelled());
     CHECK(wait.interrupts == calls{false});
 
     CHECK(self.cancelled());
@@ -113,7 +113,7 @@ TEST_CASE("a scope entered within a cancelled one is cancelled from the start") 
     cancel_scope inner;
     self.enter(inner);
     CHECK(self.cancelled());
-    CHECK_FALSE(inner.origin);
+    CHECK_FALSE(inner.cancelled_itself());
     self.leave(inner);
 }
 
@@ -128,18 +128,18 @@ TEST_CASE("a scope that is used again forgets that what was around it was cancel
     fresh.leave(scope);
 }
 
-TEST_CASE("only the scope that was cancelled itself is the origin") {
+TEST_CASE("only the scope that was cancelled itself says so") {
     fiber self;
     cancel_scope outer, inner;
     self.enter(outer);
     self.enter(inner);
     self.cancel(outer);
-    CHECK(outer.origin);
-    CHECK_FALSE(inner.origin);
-    CHECK_FALSE(self.root.origin);
+    CHECK(outer.cancelled_itself());
+    CHECK_FALSE(inner.cancelled_itself());
+    CHECK_FALSE(self.root.cancelled_itself());
 
     self.cancel(inner);  // cancelled already by the outer one: that was first
-    CHECK_FALSE(inner.origin);
+    CHECK_FALSE(inner.cancelled_itself());
 }
 
 TEST_CASE("an outer scope can be cancelled after one inside it") {
@@ -148,11 +148,11 @@ TEST_CASE("an outer scope can be cancelled after one inside it") {
     self.enter(outer);
     self.enter(inner);
     self.cancel(inner);
-    CHECK_FALSE(outer.cancelled);
+    CHECK_FALSE(outer.cancelled());
     self.cancel(outer);
-    CHECK(outer.cancelled);
-    CHECK(outer.origin);
-    CHECK(inner.origin);
+    CHECK(outer.cancelled());
+    CHECK(outer.cancelled_itself());
+    CHECK(inner.cancelled_itself());
 }
 
 // Shields -----------------------------------------------------------------------------------------
@@ -167,9 +167,9 @@ TEST_CASE("a shield keeps cancellation from outside away from what is inside it"
     wait_of wait(self);
 
     self.cancel(outer);
-    CHECK(outer.cancelled);
-    CHECK_FALSE(shield.cancelled);
-    CHECK_FALSE(inner.cancelled);
+    CHECK(outer.cancelled());
+    CHECK_FALSE(shield.cancelled());
+    CHECK_FALSE(inner.cancelled());
     CHECK_FALSE(self.cancelled());
     CHECK(wait.interrupts.empty());
 
@@ -200,8 +200,8 @@ TEST_CASE("a scope inside a shield can be cancelled, and so can the shield itsel
     self.enter(inner);
     wait_of wait(self);
     self.cancel(inner);
-    CHECK(inner.cancelled);
-    CHECK_FALSE(shield.cancelled);
+    CHECK(inner.cancelled());
+    CHECK_FALSE(shield.cancelled());
     CHECK(wait.interrupts == calls{false});
 
     self.leave(inner);
@@ -221,18 +221,18 @@ TEST_CASE("of several shields the outermost stops a cancellation from outside th
     wait_of wait(self);
 
     self.cancel(self.root);
-    CHECK(between_root_and_shields.cancelled);
-    CHECK_FALSE(outer_shield.cancelled);
-    CHECK_FALSE(between.cancelled);
+    CHECK(between_root_and_shields.cancelled());
+    CHECK_FALSE(outer_shield.cancelled());
+    CHECK_FALSE(between.cancelled());
 
     self.cancel(between);
-    CHECK(between.cancelled);
-    CHECK_FALSE(inner_shield.cancelled);
-    CHECK_FALSE(outer_shield.cancelled);
+    CHECK(between.cancelled());
+    CHECK_FALSE(inner_shield.cancelled());
+    CHECK_FALSE(outer_shield.cancelled());
     CHECK(wait.interrupts.empty());
 }
 
-// Who has noticed ---------------------------------------------------------------------------------
+// What was cut short ------------------------------------------------------------------------------
 
 TEST_CASE("a notice reaches the scope that was cancelled itself, and no further") {
     fiber self;
@@ -241,12 +241,12 @@ TEST_CASE("a notice reaches the scope that was cancelled itself, and no further"
     self.enter(middle);
     self.enter(inner);
     self.cancel(middle);
-    CHECK_FALSE(middle.noticed);
-    self.notice();
-    CHECK(inner.noticed);
-    CHECK(middle.noticed);
-    CHECK_FALSE(outer.noticed);
-    CHECK_FALSE(self.root.noticed);
+    CHECK_FALSE(middle.cut_short);
+    self.note_cut_short();
+    CHECK(inner.cut_short);
+    CHECK(middle.cut_short);
+    CHECK_FALSE(outer.cut_short);
+    CHECK_FALSE(self.root.cut_short);
 }
 
 TEST_CASE("with an inner and an outer scope cancelled, the inner one takes the notice") {
@@ -256,20 +256,20 @@ TEST_CASE("with an inner and an outer scope cancelled, the inner one takes the n
     self.enter(inner);
     self.cancel(inner);
     self.cancel(outer);
-    self.notice();
-    CHECK(inner.noticed);
-    CHECK_FALSE(outer.noticed);
+    self.note_cut_short();
+    CHECK(inner.cut_short);
+    CHECK_FALSE(outer.cut_short);
 
     self.leave(inner);
-    self.notice();
-    CHECK(outer.noticed);
+    self.note_cut_short();
+    CHECK(outer.cut_short);
 }
 
 TEST_CASE("a cancelled fiber's root takes the notice") {
     fiber self;
     self.cancel(self.root);
-    self.notice();
-    CHECK(self.root.noticed);
+    self.note_cut_short();
+    CHECK(self.root.cut_short);
 }
 
 TEST_CASE("a notice in a scope that is not cancelled reaches nobody") {
@@ -278,9 +278,9 @@ TEST_CASE("a notice in a scope that is not cancelled reaches nobody") {
     shield.shield = true;
     self.cancel(self.root);
     self.enter(shield);
-    self.notice();
-    CHECK_FALSE(shield.noticed);
-    CHECK_FALSE(self.root.noticed);
+    self.note_cut_short();
+    CHECK_FALSE(shield.cut_short);
+    CHECK_FALSE(self.root.cut_short);
 }
 
 // Nurseries ---------------------------------------------------------------------------------------
@@ -368,13 +368,13 @@ TEST_CASE("cancelling a scope reaches the fibers within it, and theirs, and inte
 
     parent.cancel(scope, true);
     CHECK(child.cancelled());
-    CHECK(in_child.cancelled);
+    CHECK(in_child.cancelled());
     CHECK(grandchild.cancelled());
     CHECK(wait.interrupts == calls{true});
     CHECK(child_wait.interrupts == calls{true});
     CHECK(grandchild_wait.interrupts == calls{true});
-    CHECK_FALSE(child.root.origin);
-    CHECK_FALSE(grandchild.root.origin);
+    CHECK_FALSE(child.root.cancelled_itself());
+    CHECK_FALSE(grandchild.root.cancelled_itself());
 
     parent.cancel(parent.root);
     CHECK(child_wait.interrupts == calls{true});
@@ -404,7 +404,7 @@ TEST_CASE("a fiber that is added to a nursery of a cancelled scope is cancelled 
     parent.cancel(parent.root);
     children.add(child);
     CHECK(child.cancelled());
-    CHECK_FALSE(child.root.origin);
+    CHECK_FALSE(child.root.cancelled_itself());
 }
 
 TEST_CASE("a nursery that is attached to a cancelled scope is cancelled with it") {
@@ -455,7 +455,7 @@ TEST_CASE("a shield in a child keeps what is inside it, and the fibers there") {
     wait_of wait(child), grandchild_wait(grandchild);
 
     parent.cancel(parent.root);
-    CHECK(child.root.cancelled);
+    CHECK(child.root.cancelled());
     CHECK_FALSE(child.cancelled());
     CHECK_FALSE(grandchild.cancelled());
     CHECK(wait.interrupts.empty());
@@ -465,8 +465,7 @@ TEST_CASE("a shield in a child keeps what is inside it, and the fibers there") {
     CHECK(child.cancelled());
 }
 
-TEST_CASE("a cancellation from outside makes none of its fibers an origin, cancel_each makes all "
-          "of them") {
+TEST_CASE("a cancellation from outside cancels none of its fibers itself, cancel_each all of them") {
     fiber parent;
     nursery children;
     fiber first, second;
@@ -474,15 +473,15 @@ TEST_CASE("a cancellation from outside makes none of its fibers an origin, cance
     children.add(first);
     cancellation(false).add(children);
     CHECK(first.cancelled());
-    CHECK_FALSE(first.root.origin);
+    CHECK_FALSE(first.root.cancelled_itself());
     CHECK_FALSE(parent.cancelled());
 
     children.add(second);
     wait_of wait(second);
     children.cancel_each(true);
-    CHECK(second.root.origin);
+    CHECK(second.root.cancelled_itself());
     CHECK(wait.interrupts == calls{true});
-    CHECK_FALSE(first.root.origin);  // somebody else was first
+    CHECK_FALSE(first.root.cancelled_itself());  // somebody else was first
 }
 
 TEST_CASE("a notice crosses fibers up to the scope that was cancelled itself") {
@@ -498,11 +497,11 @@ TEST_CASE("a notice crosses fibers up to the scope that was cancelled itself") {
     grandchildren.attach(child.root);
     grandchildren.add(grandchild);
     parent.cancel(limit);
-    grandchild.notice();
-    CHECK(grandchild.root.noticed);
-    CHECK(child.root.noticed);
-    CHECK(limit.noticed);
-    CHECK_FALSE(parent.root.noticed);
+    grandchild.note_cut_short();
+    CHECK(grandchild.root.cut_short);
+    CHECK(child.root.cut_short);
+    CHECK(limit.cut_short);
+    CHECK_FALSE(parent.root.cut_short);
     parent.leave(limit);
 }
 
@@ -514,9 +513,9 @@ TEST_CASE("a notice of a fiber that was cancelled for itself stays with it") {
     children.add(child);
     children.cancel_each();
     parent.cancel(parent.root);  // later
-    child.notice();
-    CHECK(child.root.noticed);
-    CHECK_FALSE(parent.root.noticed);
+    child.note_cut_short();
+    CHECK(child.root.cut_short);
+    CHECK_FALSE(parent.root.cut_short);
 }
 
 TEST_CASE("a nursery that outlives its scope is taken over by the scope around it") {
@@ -614,7 +613,7 @@ TEST_CASE("what cancels another fiber when it is interrupted uses no stack for e
             static constexpr suspension_type passing{
                 [](suspension& pending, cancellation& by) noexcept {
                     if (fiber* const its = static_cast<passes_on&>(pending).joined)
-                        by.add_origin(*its);
+                        by.add_itself(*its);
                     return false;
                 },
                 [](const suspension&, wait_report&) noexcept {},
@@ -632,7 +631,7 @@ TEST_CASE("what cancels another fiber when it is interrupted uses no stack for e
             waits.push_back(
                 std::make_unique<passes_on>(chain[i], i + 1 < length ? &chain[i + 1] : nullptr));
         chain.front().cancel(chain.front().root);
-        for (const fiber& each : chain) reached += each.cancelled() && each.root.origin;
+        for (const fiber& each : chain) reached += each.cancelled() && each.root.cancelled_itself();
     });
     REQUIRE(ran);
     CHECK(reached == length);

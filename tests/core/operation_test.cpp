@@ -7,21 +7,14 @@
 #include <random>
 #include <vector>
 
-using curfew::completions;
 using curfew::operation;
 using curfew::operation_kind;
 using curfew::outcome;
 using curfew::readiness;
 using curfew::socket_state;
-using curfew::detail::ready_queue;
 using curfew::platform::buffer;
 
 namespace {
-
-struct a_read : operation {
-    explicit a_read(socket_state* on = nullptr)
-        : operation(operation_kind::read, readiness::readable, on) {}
-};
 
 /// Buffers of these sizes, none of which is read or written here.
 class buffers_of {
@@ -119,7 +112,7 @@ TEST_CASE("what one is told of the end of a connection, whoever reads later is t
 
 // Progress through the buffers --------------------------------------------------------------------
 
-TEST_CASE("a plain read or write is done with any byte moved") {
+TEST_CASE("a single transfer is done with any byte moved") {
     operation op(operation_kind::read, readiness::readable, nullptr);
     const buffers_of buffers({10, 10});
     buffers.give_to(op);
@@ -195,63 +188,14 @@ TEST_CASE("in steps of any size an exact operation ends with its last byte and n
     }
 }
 
-// Directions and delivery -------------------------------------------------------------------------
+// Directions ----------------------------------------------------------------------------------
 
-TEST_CASE("readiness combines like flags") {
-    CHECK((readiness::readable & readiness::readable));
-    CHECK_FALSE((readiness::readable & readiness::writable));
-    const auto both = readiness::readable | readiness::writable;
-    CHECK((both & readiness::readable));
-    CHECK((both & readiness::writable));
-
+TEST_CASE("an operation waits for one direction, or for both") {
     operation op(operation_kind::read, readiness::readable, nullptr);
     op.interest = readiness::writable;
     CHECK(op.waits_for(readiness::writable));
     CHECK_FALSE(op.waits_for(readiness::readable));
-    op.interest = both;
+    op.interest = readiness::readable | readiness::writable;
     CHECK(op.waits_for(readiness::readable));
     CHECK(op.waits_for(readiness::writable));
-}
-
-TEST_CASE("a delivered operation is no longer its socket's pending one, and is queued") {
-    ready_queue ready;
-    completions done(ready);
-    socket_state socket;
-    a_read reader(&socket);
-    operation writer(operation_kind::write, readiness::writable, &socket);
-    socket.reader = &reader;
-    socket.writer = &writer;
-
-    writer.finish(outcome::success);
-    done.push(writer);
-    CHECK(socket.reader == &reader);
-    CHECK(socket.writer == nullptr);
-    CHECK(ready.pop() == &writer);
-
-    reader.finish(outcome::eof);
-    done.push(reader);
-    CHECK(socket.reader == nullptr);
-    CHECK(ready.pop() == &reader);
-    CHECK(ready.empty());
-}
-
-TEST_CASE("a wait of both directions leaves both places at once") {
-    ready_queue ready;
-    completions done(ready);
-    socket_state socket;
-    operation both(operation_kind::wait, readiness::readable | readiness::writable, &socket);
-    socket.reader = socket.writer = &both;
-    both.finish(outcome::success);
-    done.push(both);
-    CHECK(socket.reader == nullptr);
-    CHECK(socket.writer == nullptr);
-    CHECK(ready.pop() == &both);
-    CHECK(ready.empty());
-}
-
-TEST_CASE("a socket without a handle is not open") {
-    socket_state socket;
-    CHECK_FALSE(socket.is_open());
-    CHECK(socket.loop == nullptr);
-    CHECK(!socket.write_broken);
 }

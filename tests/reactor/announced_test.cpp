@@ -55,28 +55,6 @@ void soon(io_context& ctx, Function do_it) {
 
 }  // namespace
 
-TEST_CASE("tries are left out while they are in vain, and made again when one was not") {
-    socket_state socket;
-    const auto tries_of = [&](int announcements, bool in_vain) {
-        int tries = 0;
-        for (int i = 0; i < announcements; ++i) {
-            socket.set_worth_trying(readiness::readable);
-            socket.announced();
-            if (!socket.may_try(readiness::readable)) continue;
-            ++tries;
-            socket.tried(in_vain);
-        }
-        return tries;
-    };
-    CHECK(tries_of(10, true) == 10);  // a reactor that does not tell again
-    socket.tells_again = true;
-    CHECK(tries_of(1 + 2 + 4 + 8, true) == 4);
-    CHECK(tries_of(160, true) == 10);
-    CHECK(tries_of(16, false) == 1);
-    CHECK(tries_of(10, false) == 10);  // from now on each
-    CHECK(tries_of(3, true) == 2);
-}
-
 REACTOR_TEST("datagrams arrive in their order, one by one and many at once") {
     run(kind, [&](io_context& ctx) -> task<> {
         datagrams over(ctx);

@@ -1,5 +1,5 @@
 // Reads that are to fill their buffers, one after the other, and what is left behind them: where
-// the system says that (socket_state::tells_what_is_left), no call is made in vain, and nothing
+// the system says that (socket_state::reports_remaining), no call is made in vain, and nothing
 // that is there is overlooked.
 #include <curfew/curfew.hpp>
 

@@ -67,7 +67,7 @@ struct branch : branch_fiber {
     decltype(auto) take() {
         if constexpr (std::is_void_v<T>) {
             // Nothing to return, so this is all there is to say about it.
-            return root.noticed ? result<>(errc::canceled) : result<>();
+            return root.cut_short ? result<>(errc::canceled) : result<>();
         } else {
             return static_cast<detail::promise<T>*>(innermost)->take();
         }
@@ -124,7 +124,7 @@ protected:
         const auto frame = task_access::begin(each.work);
         each.set = this;
         each.index = index;
-        each.root.discreet = when_ == ends_all::first;
+        each.root.keeps_to_itself = when_ == ends_all::first;
         each.loop = owner->loop;
         each.ended = [](fiber& self) noexcept {
             auto& ended = static_cast<branch_fiber&>(self);
@@ -137,7 +137,7 @@ protected:
     /// The waiting coroutine goes on; throws what the first branch that failed has thrown.
     void close() {
         nursery_.detach();
-        if (cut_short_ || (failed_ && was_cut_short(*failed_))) owner->notice();
+        if (cut_short_ || (failed_ && was_cut_short(*failed_))) owner->note_cut_short();
         if (failed_) failed_->innermost->rethrow();
     }
 
@@ -160,7 +160,7 @@ private:
     /// has cut the combination short only if no branch came to its own end: one whose operation had
     /// completed by then is the first, whatever was resumed before it.
     static bool was_cut_short(const branch_fiber& ended) noexcept {
-        return ended.root.discreet && ended.root.noticed && !ended.root.origin;
+        return ended.root.keeps_to_itself && ended.root.cut_short_from_around();
     }
 
     void note_end(branch_fiber& ended) noexcept {
@@ -178,7 +178,7 @@ private:
             ended.loop->make_ready(*this);
         } else if (!decided_ && (failed || when_ == ends_all::first)) {
             decided_ = true;
-            nursery_.sealed = true;  // a limit that expires from here on cuts nothing short
+            nursery_.shielded = true;  // a limit that expires from here on cuts nothing short
             verdict_.queued_in = ended.loop;
             ended.loop->make_ready(verdict_);
         }

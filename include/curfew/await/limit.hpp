@@ -161,12 +161,12 @@ private:
     const void* target() const noexcept { return &scoped_.scope; }
 
     /// The limit has cut something short, and not merely passed while the last step completed.
-    bool expired() const noexcept { return scoped_.scope.origin && scoped_.scope.noticed; }
+    bool expired() const noexcept { return scoped_.scope.cut_short_by_itself(); }
 
     /// For what yields no error of its own: whether it was cut short, and by whom.
     std::error_code cut_short() const noexcept {
-        if (!scoped_.scope.noticed) return {};
-        return make_error_code(scoped_.scope.origin ? errc::timed_out : errc::canceled);
+        if (!scoped_.scope.cut_short) return {};
+        return make_error_code(scoped_.scope.cancelled_itself() ? errc::timed_out : errc::canceled);
     }
 
     yielded take() {

@@ -65,9 +65,9 @@ private:
         if (op_.owner->cancelled()) {
             // What cancels the scope may close the socket for another operation's sake.
             if (op_.result == outcome::closed) op_.result = outcome::canceled;
-            if (op_.result == outcome::canceled) op_.owner->notice();
+            if (op_.result == outcome::canceled) op_.owner->note_cut_short();
         }
-        if (op_.plain) op_.transferred = 0;  // see operation::describe_plain
+        if (op_.single_transfer) op_.transferred = 0;  // see operation::describe_single_transfer
         return error_of(op_.result, op_.error);
     }
 

@@ -51,7 +51,7 @@ inline bool start(operation& op) noexcept {
     // Its turn is over: no event will come.
     const bool goes_on = !connects && socket.may_try(op.interest);
     if (goes_on) socket.set_dry(op.interest);
-    if ((!socket.watched || connects || goes_on) && socket.loop->system().start(op))
+    if ((!socket.stays_registered || connects || goes_on) && socket.loop->system().start(op))
         return yield_if_share_is_used_up(op);
     if (op.waits_for(readiness::readable)) socket.reader = &op;
     if (op.waits_for(readiness::writable)) socket.writer = &op;
@@ -79,7 +79,7 @@ CURFEW_COLD inline bool open_for(operation& op) noexcept {
 /// Nor does it to who makes a call of its own: one that is about something else, say a descriptor
 /// that comes with the next byte, or of a regular file, which is always ready.
 inline bool must_look(const operation& op) noexcept {
-    return (op.kind == operation_kind::wait && op.socket->watched) ||
+    return (op.kind == operation_kind::wait && op.socket->stays_registered) ||
            op.kind == operation_kind::call;
 }
 
@@ -168,7 +168,7 @@ CURFEW_HOT inline bool begin_transfer(operation& op) noexcept {
     if (socket->may_try(ways::direction)) {
         // A write has its turn; a read ends by itself when it has taken what the system holds for
         // it, but one that asks what it leaves behind makes another call than this.
-        if (ways::reads ? Exact && socket->tells_what_is_left : buffer.size > fair_size)
+        if (ways::reads ? Exact && socket->reports_remaining : buffer.size > fair_size)
             [[unlikely]]
             return ways::otherwise(op);
         std::ptrdiff_t n;
@@ -196,7 +196,7 @@ CURFEW_HOT inline bool begin_transfer(operation& op) noexcept {
         suspend_in(op, owner, *socket->loop);
         return true;
     };
-    if (!socket->watched) {
+    if (!socket->stays_registered) {
         if (!socket->is_open()) [[unlikely]]
             return ways::otherwise(op);
         ways::describe(op);
@@ -204,7 +204,7 @@ CURFEW_HOT inline bool begin_transfer(operation& op) noexcept {
         return socket->loop->system().start(op) ? yield_if_share_is_used_up(op) : park();
     }
     if constexpr (ways::reads && !Exact)
-        op.describe_plain(Kind, ways::direction);
+        op.describe_single_transfer(Kind, ways::direction);
     else
         ways::describe(op);
     op.progress = operation::state::pending;

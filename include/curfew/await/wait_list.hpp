@@ -39,7 +39,7 @@ protected:
 
     /// Notes that a cancellation has been seen, and gives what the caller is to be told.
     std::error_code error() const noexcept {
-        if (end_ == outcome::canceled && owner->cancelled()) owner->notice();
+        if (end_ == outcome::canceled && owner->cancelled()) owner->note_cut_short();
         return end_ == outcome::success ? std::error_code() : error_of(end_, 0);
     }
 

@@ -35,15 +35,37 @@ class loop;
 struct nursery;
 struct promise_base;
 
+/// Why a scope is cancelled.
+enum class cancel_cause : std::uint8_t {
+    none,    ///< it is not
+    around,  ///< because a scope around it is
+    itself,  ///< it was cancelled itself, whatever has become of those around it since
+};
+
 struct cancel_scope {
     cancel_scope* parent = nullptr;  // that of a fiber's root is the scope its nursery is in
     nursery* nurseries = nullptr;    // fibers that live within this scope
     const timer_node* limit = nullptr;
     bool shield = false;
-    bool cancelled = false;  // by itself or by a scope around it
-    bool origin = false;     // by itself
-    bool noticed = false;    // something in it has ended with `canceled` because of that
-    bool discreet = false;   // and scopes around it hear of that from whoever awaits its end
+    cancel_cause cause = cancel_cause::none;
+    /// Something in it has ended with `canceled` because it is cancelled.
+    bool cut_short = false;
+    /// Scopes around it learn that from whoever awaits the end of what is in it.
+    bool keeps_to_itself = false;
+
+    bool cancelled() const noexcept { return cause != cancel_cause::none; }
+    bool cancelled_itself() const noexcept { return cause == cancel_cause::itself; }
+    bool cut_short_by_itself() const noexcept { return cut_short && cancelled_itself(); }
+    bool cut_short_from_around() const noexcept { return cut_short && !cancelled_itself(); }
+
+    /// As it is entered within one that is cancelled, or not.
+    void begin_within(bool cancelled_one) noexcept {
+        cause = cancelled_one && !shield ? cancel_cause::around : cancel_cause::none;
+    }
+    void cancel_itself() noexcept { cause = cancel_cause::itself; }
+    void cancel_from_around() noexcept {
+        if (!cancelled()) cause = cancel_cause::around;
+    }
 };
 
 /// Fibers that live within a scope of another fiber: the branches of a combination, the children of
@@ -56,7 +78,7 @@ struct nursery {
     /// For the tasks of a group: called when one of them has ended, and has left the nursery.
     void (*gone)(nursery&) noexcept = nullptr;
     bool holds_tasks = false;  // which were spawned, so that it may outlive the fiber it is in
-    bool sealed = false;       // what happens around it is no concern of its fibers any more
+    bool shielded = false;     // its fibers are not cancelled any more because its scope is
     bool names_socket = false;  // it has no fibers: see socket_name
 
     nursery() = default;
@@ -88,7 +110,7 @@ struct socket_name : nursery {
 
     socket_name(socket_state& named, void (*how)(socket_name&) noexcept) noexcept : abort(how) {
         names_socket = true;
-        if (named.nobodys) return;
+        if (named.placeholder) return;
         socket = &named;
         next_of_socket = named.names;
         if (next_of_socket) next_of_socket->link_of_socket = &next_of_socket;
@@ -139,12 +161,14 @@ public:
     void add(nursery& all) noexcept;
 
     /// `self` is cancelled itself.
-    void add_origin(fiber& self) noexcept;
+    void add_itself(fiber& self) noexcept;
 
     /// In `outer` and all inside it. Interrupts what the fiber waits for, if that is inside.
     void reach(fiber& self, cancel_scope& outer) noexcept;
 
 private:
+    /// It has just been marked.
+    void visit(fiber& self) noexcept;
     void carry_out() noexcept;
 
     const bool abort_;
@@ -181,8 +205,8 @@ struct fiber {
     bool has_begun() const noexcept { return !waiting || !waiting->type->is_start; }
 
     bool cancelled() const noexcept {
-        CURFEW_ASSERT(in_cancelled == scope->cancelled || !loop);
-        return in_cancelled && scope->cancelled;
+        CURFEW_ASSERT(in_cancelled == scope->cancelled() || !loop);
+        return in_cancelled && scope->cancelled();
     }
 
     /// Calls `look` on the scopes it is in, from the innermost to its root.
@@ -196,14 +220,15 @@ struct fiber {
     /// Enters a scope; it must be left in the reverse order.
     void enter(detail::cancel_scope& inner) noexcept {
         inner.parent = scope;
-        inner.cancelled = in_cancelled = !inner.shield && in_cancelled;
+        inner.begin_within(in_cancelled);
+        in_cancelled = inner.cancelled();
         scope = &inner;
     }
 
     void leave(detail::cancel_scope& inner) noexcept {
         CURFEW_ASSERT(scope == &inner);
         scope = inner.parent;
-        in_cancelled = scope->cancelled;
+        in_cancelled = scope->cancelled();
         // A group that was made in this scope and has left it, say by a move of its owner.
         while (inner.nurseries) [[unlikely]] inner.nurseries->attach(*scope);
     }
@@ -219,24 +244,36 @@ struct fiber {
 
     /// Cancels `outer`, one of the scopes the fiber is in, and what is inside it up to a shield.
     void cancel(detail::cancel_scope& outer, bool abort = false) noexcept {
-        if (outer.cancelled || being_destroyed) return;
-        outer.origin = true;
+        if (outer.cancelled() || being_destroyed) return;
+        outer.cancel_itself();
         detail::cancellation(abort).reach(*this, outer);
     }
 
     /// Something has ended with `canceled` because the innermost scope is cancelled. (Above a scope
-    /// that has noticed all have: in a chain of scopes each looks at its own.)
-    void notice() noexcept {
-        for (auto* each = scope; each && each->cancelled && !each->noticed; each = each->parent) {
-            each->noticed = true;
-            if (each->origin || each->discreet) break;
+    /// that knows it all do: in a chain of scopes each looks at its own.)
+    void note_cut_short() noexcept {
+        for (auto* each = scope; each && each->cancelled() && !each->cut_short;
+             each = each->parent) {
+            each->cut_short = true;
+            if (each->cancelled_itself() || each->keeps_to_itself) break;
         }
     }
 
-    /// Whether the scope it begins in is cancelled.
-    void mark_root(bool as_cancelled) noexcept {
-        root.cancelled = as_cancelled;
-        if (scope == &root) in_cancelled = as_cancelled;
+    void cancel_root_itself() noexcept {
+        root.cancel_itself();
+        if (scope == &root) in_cancelled = true;
+    }
+
+    /// The scope that it lives in is cancelled.
+    void cancel_root_from_around() noexcept {
+        root.cancel_from_around();
+        if (scope == &root) in_cancelled = true;
+    }
+
+    /// It begins to live in a scope that is cancelled, or not.
+    void begin_within(bool cancelled_one) noexcept {
+        root.begin_within(cancelled_one);
+        if (scope == &root) in_cancelled = cancelled_one;
     }
 
     void leave_home() noexcept {
@@ -266,15 +303,25 @@ inline fiber* fiber_list::pop() noexcept {
 inline void cancellation::add(fiber& self) noexcept {
     // What waits in a fiber that is about to be destroyed has been interrupted already, and the
     // scopes that it was in may be gone.
-    if (self.root.cancelled || self.being_destroyed) return;
-    self.mark_root(true);
+    if (self.root.cancelled() || self.being_destroyed) return;
+    self.cancel_root_from_around();
+    visit(self);
+}
+
+inline void cancellation::add_itself(fiber& self) noexcept {
+    if (self.root.cancelled() || self.being_destroyed) return;
+    self.cancel_root_itself();
+    visit(self);
+}
+
+inline void cancellation::visit(fiber& self) noexcept {
     // Others, such as one that has not begun yet, have nothing inside that could be reached.
     if (self.has_begun() && (self.waiting || self.scope != &self.root || self.root.nurseries))
         left_.push(self);
 }
 
 inline void cancellation::add(nursery& all) noexcept {
-    if (all.sealed) return;
+    if (all.shielded) return;
     if (abort_ && all.names_socket) {
         auto& name = static_cast<socket_name&>(all);
         name.next_reached = std::exchange(named_, &name);
@@ -282,18 +329,12 @@ inline void cancellation::add(nursery& all) noexcept {
     for (fiber* each = all.first; each; each = each->next) add(*each);
 }
 
-inline void cancellation::add_origin(fiber& self) noexcept {
-    if (self.root.cancelled) return;
-    self.root.origin = true;
-    add(self);
-}
-
 inline void cancellation::reach(fiber& self, cancel_scope& outer) noexcept {
     cancel_scope* first = self.scope;  // the innermost that is reached
     for (auto* each = self.scope; each != &outer; each = each->parent)
         if (each->shield) first = each->parent;
     for (auto* each = first; each != outer.parent; each = each->parent) {
-        each->cancelled = true;
+        each->cancel_from_around();
         if (each == self.scope) self.in_cancelled = true;
         for (auto* inside = each->nurseries; inside; inside = inside->next) add(*inside);
     }
@@ -314,7 +355,7 @@ inline void nursery::attach(cancel_scope& to) noexcept {
     to.nurseries = this;
     link = &to.nurseries;
     for (fiber* each = first; each; each = each->next) each->root.parent = scope;
-    if (to.cancelled) cancellation(false).add(*this);
+    if (to.cancelled()) cancellation(false).add(*this);
 }
 
 inline void nursery::detach() noexcept {
@@ -332,12 +373,12 @@ inline void nursery::add(fiber& child) noexcept {
     child.link = &first;
     first = &child;
     child.root.parent = scope;
-    child.mark_root(scope && scope->cancelled);
+    child.begin_within(scope && scope->cancelled());
 }
 
 inline void nursery::cancel_each(bool abort) noexcept {
     cancellation each_of_them(abort);
-    for (fiber* each = first; each; each = each->next) each_of_them.add_origin(*each);
+    for (fiber* each = first; each; each = each->next) each_of_them.add_itself(*each);
 }
 
 }  // namespace detail

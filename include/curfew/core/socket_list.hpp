@@ -1,7 +1,7 @@
 // A list of socket records, each of which is in one such list at most.
 #pragma once
 
-#include "operation.hpp"
+#include "socket_state.hpp"
 
 CURFEW_SYSTEM_HEADER
 

@@ -68,7 +68,7 @@ public:
         socket_list::remove(socket);
         if (socket.reader || socket.writer)  // a proactor has yet to reap them
             drain(socket);
-        else if (socket.haunted)
+        else if (socket.system_may_refer)
             kept_.add(socket);
         else
             free(socket);

@@ -27,15 +27,15 @@ CURFEW_COLD inline bool failed(operation& op, outcome how, int error = 0) noexce
 /// says nothing of what is behind it. So with the second of these the system is asked to say that.
 inline void learn_what_is_left([[maybe_unused]] socket_state& socket) noexcept {
 #if defined(CURFEW_TELLS_WHAT_IS_LEFT)
-    if (socket.vain_fills == 2 || ++socket.vain_fills != 2) return;
-    socket.tells_what_is_left = platform::tell_what_is_left(socket.handle, true) == 0;
+    if (socket.blocked_exact_reads == 2 || ++socket.blocked_exact_reads != 2) return;
+    socket.reports_remaining = platform::tell_what_is_left(socket.handle, true) == 0;
 #endif
 }
 
 /// Somebody else is to have the socket, who did not ask for that.
 inline void forget_what_is_left([[maybe_unused]] socket_state& socket) noexcept {
 #if defined(CURFEW_TELLS_WHAT_IS_LEFT)
-    if (socket.tells_what_is_left) platform::tell_what_is_left(socket.handle, false);
+    if (socket.reports_remaining) platform::tell_what_is_left(socket.handle, false);
 #endif
 }
 
@@ -97,7 +97,7 @@ inline platform::transfer receive(const operation& op, const portion& next,
                                   [[maybe_unused]] bool& nothing_left) noexcept {
     const socket_state& socket = *op.socket;
 #if defined(CURFEW_TELLS_WHAT_IS_LEFT)
-    if (op.exact && socket.tells_what_is_left)
+    if (op.exact && socket.reports_remaining)
         return platform::receive(socket.handle, next.list, next.count, next.skip, nothing_left);
 #endif
     return platform::receive(socket.handle, next.list, next.count, next.skip);
@@ -139,7 +139,7 @@ inline bool attempt_write(operation& op) noexcept {
 /// A single read or write returned `n`, which is no number of bytes moved.
 CURFEW_COLD inline bool after_nothing(operation& op, std::ptrdiff_t n) noexcept {
     const int error = static_cast<int>(-n);
-    if (op.plain) op.describe_rest();
+    if (op.single_transfer) op.describe_rest();
     // An empty write: a call was made all the same, since that costs less than to look for it.
     if (op.wants_nothing() &&
         (!error || platform::interrupted(error) || platform::would_block(error)))
@@ -152,7 +152,7 @@ CURFEW_COLD inline bool after_nothing(operation& op, std::ptrdiff_t n) noexcept 
 
 /// Reads, or goes on reading. True: the operation is complete.
 inline bool attempt_read(operation& op) noexcept {
-    if (op.buffer_count != 1 || (op.exact && op.socket->tells_what_is_left)) return read_on(op);
+    if (op.buffer_count != 1 || (op.exact && op.socket->reports_remaining)) return read_on(op);
     std::size_t room = op.buffers->size - op.offset;
     if (room > fair_size) room = fair_size;
     const auto n = platform::receive(op.socket->handle, op.buffers->data + op.offset, room);
@@ -164,8 +164,9 @@ inline bool attempt_read(operation& op) noexcept {
     return op.socket->may_try(readiness::readable) && read_on(op);
 }
 
-/// The same for a `plain` read that is pending on `socket`, which nobody thinks worth trying yet.
-CURFEW_HOT inline bool attempt_plain_read(operation& op, socket_state& socket) noexcept {
+/// The same for a single transfer that is pending on `socket`, which nobody thinks worth trying
+/// yet.
+CURFEW_HOT inline bool attempt_single_read(operation& op, socket_state& socket) noexcept {
     const platform::buffer buffer = *op.buffers;
     const auto n = platform::receive(socket.handle, buffer.data, buffer.size);
     if (n <= 0) [[unlikely]]
@@ -218,8 +219,8 @@ CURFEW_COLD inline bool after_failed_look(operation& op, int error) noexcept {
         return failed(op, outcome::system, error);
     case wait_failure::interrupted:
     case wait_failure::out_of_resources:
-        // One that is watched may have had its event already.
-        if (socket.watched) return failed(op, outcome::system, error);
+        // One that stays registered may have had its event already.
+        if (socket.stays_registered) return failed(op, outcome::system, error);
         break;
     }
     op.socket->set_dry(op.interest);
@@ -234,7 +235,7 @@ inline bool open_to_connect(operation& op) noexcept {
     socket.lost_with = 0;
     if (!socket.is_open()) {
         const int error = platform::open(op.address->family, socket.type, socket.handle);
-        socket.more_behind = op.address->family == platform::family::local;
+        socket.ignore_short_reads = op.address->family == platform::family::local;
         return error && completed(op, outcome::system, error);
     }
     return platform::is_connected(socket.handle) &&

@@ -90,13 +90,13 @@ protected:
     int watch(const operation& op) noexcept override {
         socket_state& socket = *op.socket;
         const bool one_by_one = socket.type == platform::transport::datagram || brings_one(op);
-        const bool is_known = socket.watched || socket.slot != 0;
+        const bool is_known = socket.stays_registered || socket.reactor_data != 0;
         if (!is_known && !numbers_.make_room(socket.handle)) return ENOMEM;
-        const int error = socket.slot != 0 || (one_by_one && !socket.watched)
+        const int error = socket.reactor_data != 0 || (one_by_one && !socket.stays_registered)
                               ? set_level(epoll_, socket, levels_of(socket) | op.interest)
                               : set_edge(epoll_, socket);
         if (!error && !is_known) took_number(socket);
-        if (!error && socket.slot == 0) socket.reactor_data = just_registered;
+        if (!error && socket.reactor_data == 0) socket.reactor_flags = just_registered;
         return error;
     }
 
@@ -107,10 +107,10 @@ protected:
     /// the number behind our back: then a duplicate, if there is one, goes on reporting events for
     /// this record.
     bool forget(socket_state& socket) noexcept override {
-        if (!socket.watched && socket.slot == 0) return true;
+        if (!socket.stays_registered && socket.reactor_data == 0) return true;
         numbers_.remove(socket.handle);
         const bool is_own = !is_registered(socket) || remove(epoll_, socket);
-        socket.slot = 0;
+        socket.reactor_data = 0;
         return is_own;
     }
 
@@ -122,7 +122,7 @@ private:
     static constexpr unsigned small_batch = 8;
     static constexpr std::size_t much = 8192;  // bytes
 
-    /// The `reactor_data` of an edge-triggered socket whose first event is still to come.
+    /// The `reactor_flags` of an edge-triggered socket whose first event is still to come.
     static constexpr std::uint8_t just_registered = 1;
 
     static constexpr int first_numbers = 16'383;  // that there is room for at once: 2 KiB
@@ -160,9 +160,9 @@ private:
     /// unless its peer is slow, or about to go.
     CURFEW_COLD static void on_events(socket_state& socket, std::uint32_t events,
                                       completions& done) noexcept {
-        if (socket.slot != 0) return on_level(socket, events, done);
+        if (socket.reactor_data != 0) return on_level(socket, events, done);
         if (events & ~std::uint32_t{EPOLLIN | EPOLLOUT}) {
-            socket.more_behind = true;
+            socket.ignore_short_reads = true;
             if (events & EPOLLERR) note_error(socket);
             if (events & (EPOLLHUP | EPOLLERR)) events |= EPOLLOUT;
             events |= EPOLLIN;
@@ -174,8 +174,8 @@ private:
     /// There is an error, which a `wait` has not been told of, unless this is the event that comes
     /// of the registration: that speaks of what there was before.
     static void note_error(socket_state& socket) noexcept {
-        if (socket.reactor_data != just_registered) socket.error_told = false;
-        socket.reactor_data = 0;
+        if (socket.reactor_flags != just_registered) socket.error_told = false;
+        socket.reactor_flags = 0;
     }
 
     static int control(int epoll, int what, int handle, std::uint32_t events,
@@ -187,12 +187,12 @@ private:
     }
 
     static bool is_registered(const socket_state& socket) noexcept {
-        return socket.watched || (socket.slot & 3) != 0;
+        return socket.stays_registered || (socket.reactor_data & 3) != 0;
     }
 
     static bool remove(int epoll, socket_state& socket) noexcept {
         const bool removed = control(epoll, EPOLL_CTL_DEL, socket.handle, 0, nullptr) == 0;
-        if (!removed) socket.haunted = true;
+        if (!removed) socket.system_may_refer = true;
         return removed;
     }
 
@@ -210,7 +210,7 @@ private:
         for (; other; other = other->next) {
             if (other == &taker || other->handle != taker.handle) continue;
             disown(*other);
-            other->haunted = true;  // by a duplicate, which may report events for it
+            other->system_may_refer = true;  // by a duplicate, which may report events for it
         }
     }
 
@@ -221,39 +221,39 @@ private:
             control(epoll, is_registered(socket) ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, socket.handle,
                     EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET, &socket);
         if (error) return error;
-        socket.watched = true;
-        socket.tells_again = false;
-        socket.slot = 0;
+        socket.stays_registered = true;
+        socket.level_triggered = false;
+        socket.reactor_data = 0;
         return 0;
     }
 
-    // The slot of a level-triggered socket: the epoll descriptor (as it is needed where the reactor
-    // is not known), a mark, and the directions that are registered. With none it is not registered
-    // at present, but goes by its number all the same.
+    // The `reactor_data` of a level-triggered socket: the epoll descriptor (as it is needed where
+    // the reactor is not known), a mark, and the directions that are registered. With none it is
+    // not registered at present, but goes by its number all the same.
     static constexpr std::uint32_t is_level = 4;
     static constexpr int bits_before_descriptor = 3;
 
     static readiness levels_of(const socket_state& socket) noexcept {
-        return static_cast<readiness>(socket.slot & 3);
+        return static_cast<readiness>(socket.reactor_data & 3);
     }
 
     static int set_level(int epoll, socket_state& socket, readiness directions) noexcept {
-        if (socket.slot != 0 && levels_of(socket) == directions) return 0;
+        if (socket.reactor_data != 0 && levels_of(socket) == directions) return 0;
         std::uint32_t events = 0;
         // (Two names of one thing: so that what is reported is never taken for a connection's.)
         if (directions & readiness::readable) events |= EPOLLIN | EPOLLRDNORM;
         if (directions & readiness::writable) events |= EPOLLOUT;
         const int what = is_registered(socket) ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
         if (const int error = control(epoll, what, socket.handle, events, &socket)) return error;
-        socket.slot = static_cast<std::uint32_t>(epoll) << bits_before_descriptor | is_level |
-                      static_cast<std::uint32_t>(directions);
-        socket.tells_again = true;
+        socket.reactor_data = static_cast<std::uint32_t>(epoll) << bits_before_descriptor |
+                              is_level | static_cast<std::uint32_t>(directions);
+        socket.level_triggered = true;
         return 0;
     }
 
     static void remove_for_now(int epoll, socket_state& socket) noexcept {
         remove(epoll, socket);
-        socket.slot &= ~std::uint32_t{3};
+        socket.reactor_data &= ~std::uint32_t{3};
     }
 
     /// Nobody waits for what is told: it must not be told for ever. Somebody does, and it has led
@@ -261,7 +261,7 @@ private:
     /// for ever, too, so from now on each thing is told once.
     CURFEW_COLD static void on_level(socket_state& socket, std::uint32_t events,
                                      completions& done) noexcept {
-        const int epoll = static_cast<int>(socket.slot >> bits_before_descriptor);
+        const int epoll = static_cast<int>(socket.reactor_data >> bits_before_descriptor);
         const bool problem = events & (EPOLLHUP | EPOLLERR);
         const bool in = problem || (events & EPOLLIN);
         const bool out = problem || (events & EPOLLOUT);
@@ -280,7 +280,7 @@ private:
             return;
         }
         set_edge(epoll, socket);
-        socket.reactor_data = just_registered;
+        socket.reactor_flags = just_registered;
     }
 
     CURFEW_HOT int wait_for_events(std::chrono::nanoseconds time) noexcept {

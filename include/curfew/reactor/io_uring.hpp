@@ -67,7 +67,7 @@ public:
     std::string_view name() const noexcept override { return "io_uring"; }
 
     bool start(operation& op) noexcept override {
-        if (!op.plain || free_ == none || to_copy_ >= may_copy_) [[unlikely]]
+        if (!op.single_transfer || free_ == none || to_copy_ >= may_copy_) [[unlikely]]
             return start_rest(op);
         io_uring_sqe* const entry = ring_.next_entry();
         if (!entry) [[unlikely]]
@@ -208,7 +208,7 @@ private:
         std::uint32_t next = none;  // in the queue, or in the list of the free
         bool queued = false;
         bool submitted = false;
-        bool simple = false;  // as a `plain` transfer, and nothing else of what is here holds
+        bool simple = false;  // as a single transfer, and nothing else of what is here holds
         bool poll = false;    // wait until it can go on before trying (again)
         bool closed = false;  // its socket was closed meanwhile
         // What is ready for an error that nobody takes (see socket_state::error_told) would be
@@ -238,7 +238,7 @@ private:
 
     static std::uint32_t slot_of(const operation& op) noexcept {
         CURFEW_ASSERT(op.progress == operation::state::pending);
-        return static_cast<std::uint32_t>(op.error);
+        return op.reactor_data;
     }
 
     // Slots ------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ private:
     CURFEW_HOT std::uint32_t take_slot(operation& op) noexcept {
         const std::uint32_t index = std::exchange(free_, slots_[free_].next);
         slots_[index].op = &op;
-        op.error = static_cast<int>(index);
+        op.reactor_data = index;
         return index;
     }
 
@@ -357,9 +357,9 @@ private:
     void end_all(socket_state& socket, outcome why, completions& done) noexcept {
         socket.handle = platform::invalid_socket;
         socket.worth_trying = 0;
-        socket.vain_fills = 0;
-        socket.tells_what_is_left = false;
-        socket.slot = 0;
+        socket.blocked_exact_reads = 0;
+        socket.reports_remaining = false;
+        socket.reactor_data = 0;
         operation* first = socket.reader;
         operation* second = socket.writer == first ? nullptr : socket.writer;
         if (second && second->reason != outcome::success) std::swap(first, second);
@@ -599,7 +599,7 @@ private:
 
     /// What is known to be empty need not be tried before the kernel waits.
     static std::uint16_t poll_first(const operation& op) noexcept {
-        return static_cast<std::uint16_t>(op.socket->slot);
+        return static_cast<std::uint16_t>(op.socket->reactor_data);
     }
 
     CURFEW_COLD void describe_rest(slot& next, io_uring_sqe& entry) noexcept {
@@ -698,11 +698,11 @@ private:
         });
     }
 
-    /// Says in the socket's `slot` how its next read is to be submitted.
+    /// Says in the socket's `reactor_data` how its next read is to be submitted.
     CURFEW_HOT void note_what_is_left(socket_state& socket,
                                       const io_uring_cqe& completion) const noexcept {
         const bool empty = !(completion.flags & detail::ring_socket_nonempty);
-        socket.slot = empty && ring_.is_recent() ? detail::ring_poll_first : 0;
+        socket.reactor_data = empty && ring_.is_recent() ? detail::ring_poll_first : 0;
     }
 
     CURFEW_COLD void deliver_rest(const io_uring_cqe& completion, completions& done) noexcept {
@@ -814,7 +814,7 @@ private:
         // one was.)
         socket_state& socket = *op.socket;
         socket.set_worth_trying(readiness::readable);
-        socket.tells_again = true;
+        socket.level_triggered = true;
         socket.announced();
         if (!(letter.header.msg_flags & MSG_TRUNC)) return finish(index, done, outcome::success);
         op.reason = outcome::success;  // too late: it has taken the datagram

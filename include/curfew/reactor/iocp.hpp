@@ -81,7 +81,7 @@ public:
 
     void release(socket_state& socket, completions& done) noexcept override {
         const platform::socket_handle handle = socket.handle;
-        const bool attached = socket.slot != detached;
+        const bool attached = socket.reactor_data != detached;
         end_all(socket, outcome::canceled);
         // What is pending is reported to this port or to none. CancelIoEx takes no time, so the
         // bound is only for a driver that ignores it.
@@ -95,14 +95,14 @@ public:
         const int error = port_.reap(
             time, more, [&](OVERLAPPED& each, DWORD count) { deliver(each, count, done); });
         if (more) done.more_may_follow();
-        if (std::exchange(goes_on_, false)) done.goes_on();
+        if (std::exchange(transfer_continues_, false)) done.transfer_continues();
         return error;
     }
 
     void wake() noexcept override { port_.wake(); }
 
 private:
-    // What `socket_state::slot` says.
+    // What `socket_state::reactor_data` says.
     static constexpr std::uint32_t detached = 0;
     static constexpr std::uint32_t reports_all = 1;
     static constexpr std::uint32_t skips_success = 2;  // what succeeds at once is not reported
@@ -149,7 +149,7 @@ private:
         packet* const taken = std::exchange(free_, free_->next);
         taken->op = &op;
         taken->handle = op.socket->handle;
-        op.error = static_cast<int>(taken->index);
+        op.reactor_data = taken->index;
         return taken;
     }
 
@@ -169,7 +169,7 @@ private:
 
     packet& packet_of(const operation& op) noexcept {
         CURFEW_ASSERT(op.progress == operation::state::pending);
-        const auto index = static_cast<std::size_t>(op.error);
+        const std::size_t index = op.reactor_data;
         std::size_t which = 0;
         while (index >= begin_of_chunk(which + 1)) ++which;
         return chunks_[which][index - begin_of_chunk(which)];
@@ -188,7 +188,7 @@ private:
     // Sockets ----------------------------------------------------------------------------------
 
     int attach(socket_state& socket) noexcept {
-        if (socket.slot != detached) return 0;
+        if (socket.reactor_data != detached) return 0;
         // Of datagrams, what has succeeded at once may be reported all the same (Microsoft's
         // knowledge base, 2568167).
         bool skip = socket.type == platform::transport::stream;
@@ -196,7 +196,7 @@ private:
         const bool was_ours = tied_.has(socket.handle);
         tied_.remove(socket.handle);
         if (error && !(was_ours && error == ERROR_INVALID_PARAMETER)) return error;
-        socket.slot = skip ? skips_success : reports_all;
+        socket.reactor_data = skip ? skips_success : reports_all;
         return 0;
     }
 
@@ -208,7 +208,7 @@ private:
     static void forget(socket_state& socket, bool close) noexcept {
         if (close) platform::close(socket.handle);
         socket.handle = platform::invalid_socket;
-        socket.slot = detached;
+        socket.reactor_data = detached;
         socket.worth_trying = 0;
     }
 
@@ -266,10 +266,11 @@ private:
             DWORD count = 0;
             const int error = begin(with, count);
             if (error == WSA_IO_PENDING) return false;
-            if (!error && with.op->socket->slot != skips_success) return false;  // it is reported
+            if (!error && with.op->socket->reactor_data != skips_success)
+                return false;  // it is reported
             // Its turn is over: that is reported, too.
             if (!error && calls == most_calls && port_.post(with, count)) {
-                goes_on_ = true;
+                transfer_continues_ = true;
                 return false;
             }
             if (conclude(with, error, count)) return true;
@@ -323,7 +324,7 @@ private:
         if (const int error = detail::find_extension(with.handle, WSAID_ACCEPTEX, accept_ex_))
             return error;
         // (What is not TCP's is a local socket here.)
-        const platform::family family = with.op->more_behind
+        const platform::family family = with.op->ignore_short_reads
                                             ? platform::family::local
                                             : platform::local_address(with.handle).family;
         if (const int error = platform::open(family, platform::transport::stream, with.accepted))
@@ -524,7 +525,7 @@ private:
     packet* chunks_[most_chunks] = {};
     std::size_t chunks_made_ = 0;
     packet* free_ = nullptr;
-    bool goes_on_ = false;  // an operation's turn was over, and there is more for it
+    bool transfer_continues_ = false;  // an operation's turn was over, and there is more for it
     platform::detail::handle_set<platform::socket_handle> tied_;  // released, and still tied
     LPFN_ACCEPTEX accept_ex_ = nullptr;
     LPFN_GETACCEPTEXSOCKADDRS accept_ex_addresses_ = nullptr;

@@ -29,47 +29,47 @@ public:
                 return platform::poll(entries_.data(), entries_.size(), limit, ready);
             },
             [&] { return marks_of(entries_[0]); },
-            [&](const socket_state& socket) { return marks_of(entries_[socket.slot]); });
+            [&](const socket_state& socket) { return marks_of(entries_[socket.reactor_data]); });
     }
 
 protected:
     int watch(const operation& op) noexcept override {
         socket_state& socket = *op.socket;
-        if (socket.slot == 0) {
+        if (socket.reactor_data == 0) {
             if (!entries_.reserve(entries_.size() + 1) || !enlist(socket))
                 return platform::out_of_memory;
             entries_.push_back({socket.handle, 0, 0});
         }
         if (is_ignored(socket)) return 0;
-        short& events = entries_[socket.slot].events;
+        short& events = entries_[socket.reactor_data].events;
         if (op.waits_for(readiness::readable)) events |= platform::poll_in;
         if (op.waits_for(readiness::writable)) events |= platform::poll_out;
         return 0;
     }
 
     void unwatch(socket_state& socket) noexcept override {
-        if (socket.slot == 0) return;
+        if (socket.reactor_data == 0) return;
         const short events = wanted(socket);
         if (events == 0)
             forget(socket);
         else if (!is_ignored(socket))
-            entries_[socket.slot].events = events;
+            entries_[socket.reactor_data].events = events;
     }
 
     /// `poll` reports errors without being asked: one that is ignored is none of its business. (Its
     /// place is taken by the waker, asked for nothing.)
     void ignore(socket_state& socket) noexcept override {
-        entries_[socket.slot] = {waker_.handle(), 0, 0};
+        entries_[socket.reactor_data] = {waker_.handle(), 0, 0};
     }
 
     bool notice(socket_state& socket) noexcept override {
-        entries_[socket.slot] = {socket.handle, wanted(socket), 0};
+        entries_[socket.reactor_data] = {socket.handle, wanted(socket), 0};
         return true;
     }
 
     bool forget(socket_state& socket) noexcept override {
-        if (socket.slot == 0) return true;
-        entries_[socket.slot] = entries_.back();
+        if (socket.reactor_data == 0) return true;
+        entries_[socket.reactor_data] = entries_.back();
         entries_.pop_back();
         delist(socket);
         return true;

@@ -3,7 +3,7 @@
 
 #include <string_view>
 
-#include "../core/operation.hpp"
+#include "../core/completions.hpp"
 #include "../platform/std_chrono.hpp"
 
 CURFEW_SYSTEM_HEADER
@@ -42,7 +42,7 @@ public:
     virtual int error() const noexcept { return 0; }
 
     /// Begins `op`, whose `progress` is pending, and which could not be done at once by a try. (A
-    /// connect is always begun here; another operation is not if its socket is `watched`, unless
+    /// connect is always begun here; another operation is not if its socket `stays_registered`, unless
     /// the socket may be ready: it has moved `detail::fair_size` bytes and it is others' turn.)
     /// A `call` is begun by waiting until the socket is ready for its `interest`; then
     /// detail::attempt_call makes it.

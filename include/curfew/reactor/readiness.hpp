@@ -22,8 +22,9 @@ public:
         socket_state& socket = *op.socket;
         if (op.kind == operation_kind::connect) {
             go_on_connecting(op, done);
-        } else if (op.plain && op.kind == operation_kind::read ? attempt_plain_read(op, socket)
-                                                               : attempt(op)) {
+        } else if (op.single_transfer && op.kind == operation_kind::read
+                       ? attempt_single_read(op, socket)
+                       : attempt(op)) {
             done.push(op);
             unwatch(socket);
         }
@@ -79,8 +80,8 @@ protected:
     /// The socket may be ready: tries what is parked there.
     CURFEW_HOT static void on_readable(socket_state& socket, completions& done) noexcept {
         operation* const op = socket.reader;
-        if (op && op->plain) [[likely]] {
-            if (attempt_plain_read(*op, socket)) [[likely]]
+        if (op && op->single_transfer) [[likely]] {
+            if (attempt_single_read(*op, socket)) [[likely]]
                 done.push_read(*op, socket);
         } else {
             look_for_reader(socket, done);
@@ -98,8 +99,8 @@ protected:
     CURFEW_COLD static void disown(socket_state& socket) noexcept {
         socket.handle = platform::invalid_socket;
         socket.worth_trying = 0;
-        socket.watched = false;
-        socket.slot = 0;
+        socket.stays_registered = false;
+        socket.reactor_data = 0;
     }
 
     /// The socket's descriptor has turned out to be none: somebody has closed it behind our back.
@@ -141,7 +142,7 @@ private:
         socket_state& socket = *op.socket;
         if (!socket.may_try(op.interest)) return;
         socket.set_dry(op.interest);  // its turn is over
-        done.goes_on();
+        done.transfer_continues();
         if (reactor_of(socket).start(op)) done.push(op);
     }
 
@@ -207,10 +208,10 @@ private:
         const bool is_own = forget(socket);
         socket.handle = platform::invalid_socket;
         socket.worth_trying = 0;
-        socket.more_behind = false;
-        socket.watched = false;
-        socket.vain_fills = 0;
-        socket.tells_what_is_left = false;
+        socket.ignore_short_reads = false;
+        socket.stays_registered = false;
+        socket.blocked_exact_reads = 0;
+        socket.reports_remaining = false;
         return is_own;
     }
 };

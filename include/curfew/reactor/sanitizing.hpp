@@ -80,24 +80,24 @@ protected:
         return 0;
     }
 
-    /// Adds a socket to those that are watched; its `slot` is its index in `sockets_` + 1. False:
-    /// there is no memory for it.
+    /// Adds a socket to those that are watched; its `reactor_data` is its index in `sockets_` + 1.
+    /// False: there is no memory for it.
     bool enlist(socket_state& socket) noexcept {
         if (!sockets_.reserve(sockets_.size() + 1)) return false;
         sockets_.push_back(&socket);
-        socket.slot = static_cast<std::uint32_t>(sockets_.size());
-        socket.tells_again = true;
+        socket.reactor_data = static_cast<std::uint32_t>(sockets_.size());
+        socket.level_triggered = true;
         return true;
     }
 
     /// Takes it out again; the last one moves into its place.
     void delist(socket_state& socket) noexcept {
         if (is_ignored(socket)) --ignored_;
-        socket.reactor_data = 0;
-        sockets_.back()->slot = socket.slot;
-        sockets_[socket.slot - 1] = sockets_.back();
+        socket.reactor_flags = 0;
+        sockets_.back()->reactor_data = socket.reactor_data;
+        sockets_[socket.reactor_data - 1] = sockets_.back();
         sockets_.pop_back();
-        socket.slot = 0;
+        socket.reactor_data = 0;
     }
 
     /// A listed socket is not to be named in waits any more; or to be again, for what is waited for
@@ -106,14 +106,14 @@ protected:
     virtual bool notice(socket_state& socket) noexcept = 0;
 
     static bool is_ignored(const socket_state& socket) noexcept {
-        return socket.reactor_data == often;
+        return socket.reactor_flags == often;
     }
 
     platform::waker waker_;
     plain_array<socket_state*> sockets_;
 
 private:
-    // The `reactor_data` of a socket: how many times in a row it was marked in vain.
+    // The `reactor_flags` of a socket: how many times in a row it was marked in vain.
     static constexpr std::uint8_t once = 1;
     static constexpr std::uint8_t often = 2;
     static constexpr int many = 64;  // marks
@@ -171,17 +171,17 @@ private:
         if (!(before == work{}) && before == pending_on(socket)) [[unlikely]]
             note_in_vain(socket);
         else
-            socket.reactor_data = 0;
+            socket.reactor_flags = 0;
         unwatch(socket);
         return on.count;
     }
 
     CURFEW_COLD void note_in_vain(socket_state& socket) noexcept {
-        if (socket.reactor_data == 0) {
-            socket.reactor_data = once;
+        if (socket.reactor_flags == 0) {
+            socket.reactor_flags = once;
             return;
         }
-        socket.reactor_data = often;
+        socket.reactor_flags = often;
         if (ignored_++ == 0) ignored_until_ = platform::steady_now() + ignored_for_;
         ignore(socket);
     }
@@ -198,7 +198,7 @@ private:
         for (socket_state* each : sockets_) {
             if (!is_ignored(*each)) continue;
             if (notice(*each))
-                each->reactor_data = once;
+                each->reactor_flags = once;
             else
                 ++ignored_;
         }

@@ -55,7 +55,7 @@ protected:
     int watch(const operation& op) noexcept override {
         socket_state& socket = *op.socket;
         if (!platform::select_set::can_hold(socket.handle)) return platform::too_many_descriptors;
-        if (socket.slot == 0) {
+        if (socket.reactor_data == 0) {
             if (is_watched(socket.handle)) disown_watched(socket.handle);
             if (!enlist(socket)) return platform::out_of_memory;
             if (highest_ < socket.handle) highest_ = socket.handle;
@@ -66,7 +66,7 @@ protected:
     }
 
     void unwatch(socket_state& socket) noexcept override {
-        if (socket.slot == 0) return;
+        if (socket.reactor_data == 0) return;
         if (!socket.reader && !socket.writer) {
             forget(socket);
             return;
@@ -78,7 +78,7 @@ protected:
     }
 
     bool forget(socket_state& socket) noexcept override {
-        if (socket.slot == 0) return true;
+        if (socket.reactor_data == 0) return true;
         stop_watching(socket.handle);
         delist(socket);
         return true;
