@@ -38,9 +38,12 @@ concept writable_bytes = contiguous_bytes<Range> &&
 
 /// Bytes to be written by an operation.
 struct mutable_buffer : platform::buffer {
+    /// No bytes.
     mutable_buffer() = default;
+    /// These bytes, which remain the caller's.
     mutable_buffer(void* bytes, std::size_t count) noexcept
         : platform::buffer{static_cast<std::byte*>(bytes), count} {}
+    /// The bytes of a span, array, vector or string.
     template <class Range>
     requires detail::writable_bytes<Range>
     explicit(false) mutable_buffer(Range&& range) noexcept
@@ -50,16 +53,21 @@ struct mutable_buffer : platform::buffer {
 /// Bytes to be read by an operation. A string literal stands for its characters, without the
 /// terminating zero.
 struct const_buffer : platform::buffer {
+    /// No bytes.
     const_buffer() = default;
+    /// These bytes, which remain the caller's.
     const_buffer(const void* bytes, std::size_t count) noexcept
         : platform::buffer{static_cast<std::byte*>(const_cast<void*>(bytes)), count} {}
+    /// The bytes of a span, array, vector or string.
     template <class Range>
     requires detail::contiguous_bytes<Range>
     explicit(false) const_buffer(Range&& range) noexcept
         : const_buffer(std::data(range), std::size(range)) {}
+    /// The characters of a literal.
     template <std::size_t N>
     explicit(false) const_buffer(const char (&text)[N]) noexcept
         : const_buffer(text, text[N - 1] == '\0' ? N - 1 : N) {}
+    /// What may be written may be read.
     const_buffer(mutable_buffer bytes) noexcept : platform::buffer(bytes) {}
 };
 

@@ -41,6 +41,7 @@ class channel {
                   "exceptions");
 
 public:
+    /// Empty, with room for so many messages.
     explicit channel(std::size_t capacity) : capacity_(capacity), ring_(new slot[capacity]) {}
     channel(const channel&) = delete;
     channel& operator=(const channel&) = delete;
@@ -158,9 +159,11 @@ public:
     /// ```
     /// Cancellation: `canceled`, and it has not been sent.
     send_request send(T&& message) noexcept { return send_request(*this, message); }
+    /// Sends a copy, made at once.
     send_own_request send(const T& message) requires std::is_copy_constructible_v<T> {
         return send_own_request(*this, message);
     }
+    /// Sends what is made of `message` at once.
     template <class U>
     requires(!std::is_same_v<std::remove_cvref_t<U>, T> &&
              std::is_convertible_v<U&&, T>) send_own_request send(U&& message) {
@@ -202,10 +205,12 @@ public:
         receivers_.complete_all(outcome::closed);
     }
 
+    /// Whether `close` has been called.
     bool is_closed() const noexcept { return closed_; }
 
     /// The messages that wait to be received.
     std::size_t size() const noexcept { return size_; }
+    /// How many messages there is room for.
     std::size_t capacity() const noexcept { return capacity_; }
 
 private:

@@ -27,11 +27,13 @@ struct socket_access {
 /// is closed.
 class descriptor_base {
 public:
+    /// What the platform calls a socket: a file descriptor, or a SOCKET.
     using native_handle_type = platform::socket_handle;
 
     descriptor_base(const descriptor_base&) = delete;
     descriptor_base& operator=(const descriptor_base&) = delete;
 
+    /// Whether it has a descriptor.
     bool is_open() const noexcept { return state_->is_open(); }
 
     /// The descriptor, still curfew's; `platform::invalid_socket` if it is closed.

@@ -18,11 +18,14 @@ namespace curfew {
 /// waits when it is destroyed is told `closed`.
 class event {
 public:
+    /// Lets pass who waits, and who will.
     void set() noexcept {
         set_ = true;
         waiting_.complete_all();
     }
+    /// From now on tasks wait again.
     void reset() noexcept { set_ = false; }
+    /// Whether tasks pass.
     bool is_set() const noexcept { return set_; }
 
     class awaiter : detail::list_waiter {

@@ -23,6 +23,7 @@ namespace curfew {
 /// ```
 class frame_pool final : public frame_resource {
 public:
+    /// Empty.
     frame_pool() noexcept { lists_.open(); }
 
     /// All blocks must have come back.
@@ -37,6 +38,7 @@ public:
         if (!lists_.keep(block, bytes)) lists_.release(block, bytes);
     }
 
+    /// What has gone through it.
     frame_counters counters() const noexcept { return lists_.counters(); }
 
     /// Returns all blocks that wait for their next use to the system. (Without it they wait until
@@ -63,6 +65,7 @@ inline frame_counters this_thread_frame_counters() noexcept {
 /// In a coroutine, end it before the next `co_await`: it would hold for whoever runs meanwhile.
 class [[nodiscard]] frame_resource_scope {
 public:
+    /// Begins; what was chosen before is chosen again at its end.
     explicit frame_resource_scope(frame_resource* from) noexcept
         : outer_(detail::this_thread_frames().chosen) {
         detail::this_thread_frames().chosen = from;

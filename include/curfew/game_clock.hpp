@@ -28,10 +28,15 @@ namespace curfew {
 /// it is destroyed waits until it is cancelled.
 class game_clock {
 public:
+    /// What the standard asks of a clock.
     using duration = std::chrono::nanoseconds;
+    /// The same.
     using rep = duration::rep;
+    /// The same.
     using period = duration::period;
+    /// The same.
     using time_point = std::chrono::time_point<game_clock, duration>;
+    /// The same.
     static constexpr bool is_steady = true;
 
     game_clock() = default;
@@ -56,8 +61,11 @@ public:
         return move(step);
     }
 
+    /// The game's time stands still, whatever `advance` and `update` are told.
     void pause() noexcept { paused_ = true; }
+    /// The game's time goes on.
     void resume() noexcept { paused_ = false; }
+    /// Whether it stands still.
     bool paused() const noexcept { return paused_; }
 
     /// How fast the game's time passes: 1 is real time, 0.5 half as fast. Not negative.
@@ -65,6 +73,7 @@ public:
         CURFEW_ASSERT(factor >= 0);
         scale_ = factor;
     }
+    /// How fast it passes.
     double scale() const noexcept { return scale_; }
 
     /// The longest step of real time that counts, so that a hitch or a breakpoint is not made up
@@ -73,6 +82,7 @@ public:
     void max_step(std::chrono::duration<Rep, Period> step) noexcept {
         max_step_ = detail::to_ticks(step);
     }
+    /// The longest step that counts.
     duration max_step() const noexcept { return duration(max_step_); }
 
     /// Like the free functions of these names, on this clock.
@@ -80,11 +90,13 @@ public:
     detail::sleep_request sleep_for(std::chrono::duration<Rep, Period> time) noexcept {
         return {detail::sleep_request::kind::after, detail::to_ticks(time), &time_};
     }
+    /// Sleeps until a point of the game's time.
     template <class Duration>
     detail::sleep_request
     sleep_until(std::chrono::time_point<game_clock, Duration> point) noexcept {
         return {detail::sleep_request::kind::at, detail::to_ticks(point.time_since_epoch()), &time_};
     }
+    /// A limit on the game's time: `curfew::with_timeout` says the rest.
     template <class Awaitable, class Rep, class Period>
     auto with_timeout(Awaitable&& awaitable, std::chrono::duration<Rep, Period> time,
                       on_timeout policy = on_timeout::cancel) {

@@ -113,6 +113,7 @@ public:
         return run_to(detail::ticks_now() + detail::to_ticks(time));
     }
 
+    /// The same, until then at the latest.
     template <class Duration>
     std::size_t run_until(std::chrono::time_point<clock, Duration> end) {
         return run_to(detail::to_ticks(end));

@@ -23,7 +23,9 @@ namespace curfew {
 template <class T = void>
 class join_handle {
 public:
+    /// Of no task.
     join_handle() noexcept = default;
+    /// Of a task that has been spawned.
     explicit join_handle(detail::spawned_fiber& record) noexcept : record_(&record) {}
     join_handle(join_handle&& other) noexcept : record_(std::exchange(other.record_, nullptr)) {}
     join_handle& operator=(join_handle&& other) noexcept {

@@ -47,25 +47,34 @@ struct [[nodiscard]] result {
                   "curfew::result<T>: the value is always there, so T must be an object type that "
                   "can be default-constructed");
 
-    std::error_code ec;
-    T data{};
+    std::error_code ec;  ///< what went wrong, if anything
+    T data{};  ///< what was achieved
 
+    /// Success, with a default-made value.
     result() = default;
+    /// Failure, with a default-made value.
     result(std::error_code error) noexcept : ec(error) {}
+    /// Failure with an error of the library's own.
     result(errc error) noexcept : ec(error) {}
+    /// Success.
     result(T value) noexcept(std::is_nothrow_move_constructible_v<T>) requires(
         !std::is_same_v<T, std::error_code> && !std::is_same_v<T, errc>)
         : data(std::move(value)) {}
+    /// An error, and what was achieved until then.
     result(std::error_code error, T value) noexcept(std::is_nothrow_move_constructible_v<T>)
         : ec(error), data(std::move(value)) {}
 
+    /// Whether there is no error.
     bool ok() const noexcept { return !ec; }
+    /// The error; it is false if there is none.
     std::error_code error() const noexcept { return ec; }
 
     /// The value; throws `std::system_error` (without exceptions: calls the fatal handler) if there
     /// is an error.
     T& value() & { return raise_error(), data; }
+    /// The same, of a constant.
     const T& value() const& { return raise_error(), data; }
+    /// The same, moved out of a temporary.
     T&& value() && { return raise_error(), std::move(data); }
 
     explicit operator bool() const = delete;  // ask .ok(), or look at .ec: which would it be?
@@ -85,14 +94,20 @@ private:
 /// A result without a value. Binds as `auto [ec] = co_await operation;`.
 template <>
 struct [[nodiscard]] result<void> {
-    std::error_code ec;
+    std::error_code ec;  ///< what went wrong, if anything
 
+    /// Success.
     result() = default;
+    /// Failure.
     result(std::error_code error) noexcept : ec(error) {}
+    /// Failure with an error of the library's own.
     result(errc error) noexcept : ec(error) {}
 
+    /// Whether there is no error.
     bool ok() const noexcept { return !ec; }
+    /// The error; it is false if there is none.
     std::error_code error() const noexcept { return ec; }
+    /// Throws `std::system_error` (without exceptions: calls the fatal handler) if there is an error.
     void value() const {
         if (ec) detail::raise(ec, "curfew::result");
     }
@@ -106,6 +121,7 @@ struct [[nodiscard]] result<void> {
 /// A `result<>` that may be ignored, for calls whose failure often does not matter.
 struct optional_result : result<> {
     using result<>::result;
+    /// The same result, which may be ignored from now on.
     optional_result(result<> from) noexcept : result<>(from) {}
     optional_result await_resume() const noexcept { return *this; }
 };

@@ -17,6 +17,7 @@ namespace curfew {
 /// destroyed before it can go on.
 class semaphore {
 public:
+    /// Begins with so many permits.
     explicit semaphore(std::size_t permits) noexcept : permits_(permits) {}
 
     class awaiter : detail::list_waiter {
@@ -77,6 +78,7 @@ private:
 /// ```
 class [[nodiscard("the permit is given back at once")]] permit {
 public:
+    /// Takes charge of one permit, which has been acquired.
     explicit permit(semaphore & acquired) noexcept : from_(acquired) {}
     permit(const permit&) = delete;
     permit& operator=(const permit&) = delete;

@@ -28,6 +28,7 @@ public:
     optional_result receive_buffer_size(int bytes) noexcept {
         return set(platform::option::receive_buffer_size, bytes);
     }
+    /// What the system says of it, in bytes.
     result<int> receive_buffer_size() const noexcept {
         return get(platform::option::receive_buffer_size);
     }
@@ -35,6 +36,7 @@ public:
     optional_result send_buffer_size(int bytes) noexcept {
         return set(platform::option::send_buffer_size, bytes);
     }
+    /// What the system says of it, in bytes.
     result<int> send_buffer_size() const noexcept {
         return get(platform::option::send_buffer_size);
     }
@@ -42,6 +44,7 @@ public:
     optional_result reuse_address(bool on) noexcept {
         return set(platform::option::reuse_address, on);
     }
+    /// Whether it is on.
     result<bool> reuse_address() const noexcept { return flag(platform::option::reuse_address); }
 
 protected:

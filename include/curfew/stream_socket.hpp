@@ -35,6 +35,7 @@ public:
         return transfer<operation_kind::read, false, mutable_buffer>(
             std::forward<Source>(buffers)...);
     }
+    /// The same with a list made at run time
     template <class Buffer = mutable_buffer>
     auto read_some(list_of<Buffer> list) noexcept {
         return transfer_list<operation_kind::read, false, Buffer>(list);
@@ -50,6 +51,7 @@ public:
         return transfer<operation_kind::write, false, const_buffer>(
             std::forward<Source>(buffers)...);
     }
+    /// The same with a list made at run time
     template <class Buffer = const_buffer>
     auto write_some(list_of<Buffer> list) noexcept {
         return transfer_list<operation_kind::write, false, Buffer>(list);
@@ -65,6 +67,7 @@ public:
         return transfer<operation_kind::read, true, mutable_buffer>(
             std::forward<Source>(buffers)...);
     }
+    /// The same with a list made at run time
     template <class Buffer = mutable_buffer>
     auto read_exactly(list_of<Buffer> list) noexcept {
         return transfer_list<operation_kind::read, true, Buffer>(list);
@@ -79,6 +82,7 @@ public:
         return transfer<operation_kind::write, true, const_buffer>(
             std::forward<Source>(buffers)...);
     }
+    /// The same with a list made at run time
     template <class Buffer = const_buffer>
     auto write_all(list_of<Buffer> list) noexcept {
         return transfer_list<operation_kind::write, true, Buffer>(list);

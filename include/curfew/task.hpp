@@ -53,6 +53,7 @@ public:
     using promise_type = detail::promise<T>;
     using value_type = T;
 
+    /// None.
     task() noexcept = default;
     task(task && other) noexcept { hold(std::exchange(other.frame_, nullptr)); }
     task& operator=(task&& other) noexcept {

@@ -59,6 +59,7 @@ public:
                         detail::call_site at = CURFEW_CALL_SITE)
         : task_group(this_context(), policy, at) {}
 
+    /// In a context that is named: also outside of tasks.
     explicit task_group(io_context& context, on_error policy = on_error::cancel_rest,
                         detail::call_site at = CURFEW_CALL_SITE) noexcept
         : loop_(detail::loop_of(context)), made_at_(at), policy_(policy) {

@@ -24,7 +24,9 @@ namespace curfew {
 
 /// A place in the source: the `co_await` at which a coroutine is suspended.
 struct source_place {
+    /// As the compiler names it.
     std::string_view file;
+    /// From 1; 0 where it is not known.
     std::uint_least32_t line = 0;
     std::string function;  ///< its name, without parameters
 };
@@ -32,19 +34,23 @@ struct source_place {
 /// A limit that has not expired yet.
 struct limit_info {
     std::chrono::nanoseconds left{0};  ///< on the clock it counts on
+    /// What it will do.
     on_timeout policy = on_timeout::cancel;
+    /// Whether it counts on a `game_clock`.
     bool on_game_clock = false;
 };
 
 /// A live task, or a branch of `when_all` or `when_any`, at one moment.
 struct task_info {
+    /// What a task is doing.
     enum class condition : std::uint8_t {
         starting,  ///< spawned, and has not had its first turn yet
         running,   ///< it is the one that asks
         ready,     ///< what it waited for has come; it will go on in its turn
-        waiting,
+        waiting,  ///< for what `waits_for` says
     };
 
+    /// What it is doing.
     condition state = condition::waiting;
     std::string_view waits_for;  ///< "read", "sleep", "when_all", ...; empty if it does not wait
     ip::endpoint peer;  ///< of the socket it waits for; of an accept or an unconnected UDP socket
@@ -56,6 +62,7 @@ struct task_info {
                                      ///< those of the tasks around it, which hold for it too, are
                                      ///< with them
     std::vector<source_place> stack;  ///< where it waits, the innermost coroutine first
+    /// Whether it has been cancelled, and has yet to end.
     bool cancelled = false;
     std::vector<task_info> children;  ///< its branches, and the children of its groups, the oldest
                                       ///< first

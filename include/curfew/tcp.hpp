@@ -20,6 +20,7 @@ class socket : public detail::stream_socket {
 public:
     /// Belongs to nothing: every operation says `closed`.
     socket() noexcept = default;
+    /// Closed, of this context.
     explicit socket(io_context& context)
         : stream_socket(detail::loop_of(context)) {}
 
@@ -58,10 +59,12 @@ public:
 
     /// TCP_NODELAY: small writes are sent at once.
     optional_result no_delay(bool on) noexcept { return set(platform::option::no_delay, on); }
+    /// Whether it is on.
     result<bool> no_delay() const noexcept { return flag(platform::option::no_delay); }
 
     /// SO_KEEPALIVE.
     optional_result keep_alive(bool on) noexcept { return set(platform::option::keep_alive, on); }
+    /// Whether it is on.
     result<bool> keep_alive() const noexcept { return flag(platform::option::keep_alive); }
 
 private:
@@ -71,6 +74,7 @@ private:
         : stream_socket(own, handle, ignore_short_reads) {}
 };
 
+/// What `acceptor::listen` can be told.
 struct listen_options {
     int backlog = platform::max_backlog;  ///< connections that wait to be accepted
     bool reuse_address = true;            ///< also while old connections linger on the port
@@ -83,7 +87,9 @@ class acceptor : public detail::acceptor_base {
     using accept_request = detail::accept_request<socket>;
 
 public:
+    /// Belongs to nothing: every operation says `closed`.
     acceptor() noexcept = default;
+    /// Closed, of this context.
     explicit acceptor(io_context& context) : acceptor_base(detail::loop_of(context)) {}
 
     /// Takes in a descriptor that listens, and changes it as `socket::adopt` does. With an error it

@@ -94,6 +94,7 @@ class [[nodiscard]] thread_future {
     using shared = detail::thread_state_of<T>;
 
 public:
+    /// See `thread_promise::get_future`.
     explicit thread_future(std::shared_ptr<shared> state) noexcept : state_(std::move(state)) {}
 
     class awaiter : detail::suspension, detail::posted_function, detail::loop_dependent {
@@ -172,6 +173,7 @@ public:
         bool canceled_ = false;
     };
 
+    /// The future must live until it has been awaited.
     awaiter operator co_await() const noexcept {
         if (!state_) detail::fatal("an empty thread_future is awaited");
         return awaiter(*state_);
@@ -195,6 +197,7 @@ private:
 template <class T = void>
 class thread_promise {
 public:
+    /// Not fulfilled yet.
     thread_promise() : state_(std::make_shared<detail::thread_state_of<T>>()) {}
     thread_promise(thread_promise&&) noexcept = default;
     thread_promise& operator=(thread_promise&& other) noexcept {
@@ -206,6 +209,7 @@ public:
         if (state_) set_error(make_error_code(errc::closed));
     }
 
+    /// The future, once.
     thread_future<T> get_future() const noexcept { return thread_future<T>(state_); }
 
     /// False: the future is gone, or nobody has got it, so there is nobody to tell; the value has
@@ -216,11 +220,13 @@ public:
         fulfil(result<T>({}, std::forward<Value>(value)));
         return true;
     }
+    /// The same, of a `thread_promise<>`.
     bool set_value() {
         if (given_up()) return false;
         fulfil(result<T>());
         return true;
     }
+    /// Fulfils it with an error instead.
     void set_error(std::error_code error) noexcept { fulfil(result<T>(error)); }
 
 private:

@@ -28,6 +28,7 @@ class socket : public detail::socket_base {
 public:
     /// Belongs to nothing: every operation says `closed`.
     socket() noexcept = default;
+    /// Closed, of this context.
     explicit socket(io_context& context)
         : socket_base(detail::loop_of(context), platform::transport::datagram) {}
 
@@ -156,6 +157,7 @@ public:
 
     /// SO_BROADCAST: datagrams to broadcast addresses are allowed.
     optional_result broadcast(bool on) noexcept { return set(platform::option::broadcast, on); }
+    /// Whether it is on.
     result<bool> broadcast() const noexcept { return flag(platform::option::broadcast); }
 
 private:

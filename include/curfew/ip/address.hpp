@@ -20,11 +20,15 @@ using platform::family;
 /// An IPv4 or IPv6 address, or none (the default, `is_unspecified()` too).
 class address {
 public:
+    /// The bytes of an IPv4 address, in network order.
     using v4_bytes = std::array<std::uint8_t, 4>;  // in network order
+    /// The bytes of an IPv6 address, in network order.
     using v6_bytes = std::array<std::uint8_t, 16>;
 
+    /// No address.
     address() = default;
 
+    /// An IPv4 address.
     explicit address(const v4_bytes& bytes) noexcept {
         raw_.family = family::v4;
         std::memcpy(raw_.bytes, bytes.data(), bytes.size());
@@ -37,9 +41,13 @@ public:
         std::memcpy(raw_.bytes, bytes.data(), bytes.size());
     }
 
+    /// 0.0.0.0: to listen on all of the machine's.
     static address any_v4() noexcept { return address(v4_bytes{}); }
+    /// ::, the same for IPv6.
     static address any_v6() noexcept { return address(v6_bytes{}); }
+    /// 127.0.0.1
     static address loopback_v4() noexcept { return address(v4_bytes{127, 0, 0, 1}); }
+    /// ::1
     static address loopback_v6() noexcept {
         v6_bytes bytes{};
         bytes[15] = 1;
@@ -50,9 +58,13 @@ public:
     /// names of hosts are not looked up.
     CURFEW_API static result<address> parse(std::string_view text);
 
+    /// IPv4, IPv6, or unspecified.
     ip::family family() const noexcept { return raw_.family; }
+    /// Whether it is an IPv4 address.
     bool is_v4() const noexcept { return raw_.family == ip::family::v4; }
+    /// Whether it is an IPv6 address, also one that stands for an IPv4 address.
     bool is_v6() const noexcept { return raw_.family == ip::family::v6; }
+    /// The number of the interface of a link-local address; 0 if it has none.
     std::uint32_t scope() const noexcept { return raw_.scope; }
 
     /// True for no address, 0.0.0.0 and ::.
@@ -62,6 +74,7 @@ public:
         return true;
     }
 
+    /// True for 127.0.0.0/8 and ::1.
     bool is_loopback() const noexcept {
         return is_v4() ? raw_.bytes[0] == 127 : address(to_v6()) == loopback_v6();
     }
@@ -73,6 +86,7 @@ public:
         return bytes;
     }
 
+    /// The bytes of an IPv6 address; zeros for another.
     v6_bytes to_v6() const noexcept {
         v6_bytes bytes{};
         if (is_v6()) std::memcpy(bytes.data(), raw_.bytes, bytes.size());

@@ -15,22 +15,28 @@ namespace curfew::ip {
 /// An address and a port. The default one is unspecified: it stands for "there is none".
 class endpoint {
 public:
+    /// None.
     endpoint() = default;
+    /// An address and a port, in the machine's own byte order.
     endpoint(const ip::address& address, std::uint16_t port) noexcept : raw_(address.raw_) {
         raw_.port = port;
     }
+    /// What the platform has said.
     explicit endpoint(const platform::socket_address& raw) noexcept : raw_(raw) {}
 
     /// Reads "127.0.0.1:7000" and "[::1]:7000". `std::errc::invalid_argument` for anything else.
     CURFEW_API static result<endpoint> parse(std::string_view text);
 
+    /// The address.
     ip::address address() const noexcept {
         ip::address without_port;
         without_port.raw_ = raw_;
         without_port.raw_.port = 0;
         return without_port;
     }
+    /// The port, in the machine's own byte order.
     std::uint16_t port() const noexcept { return raw_.port; }
+    /// IPv4, IPv6, or unspecified.
     ip::family family() const noexcept { return raw_.family; }
 
     /// True where there is no endpoint.
@@ -41,6 +47,7 @@ public:
 
     /// The form in which the platform takes it.
     const platform::socket_address& raw() const noexcept { return raw_; }
+    /// The same, to be written by the platform.
     platform::socket_address& raw() noexcept { return raw_; }
 
     friend bool operator==(const endpoint&, const endpoint&) = default;

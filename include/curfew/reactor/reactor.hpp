@@ -10,8 +10,10 @@ CURFEW_SYSTEM_HEADER
 
 namespace curfew {
 
+/// The reactors of the library's own; which of them there are depends on the system.
 enum class reactor_kind : std::uint8_t { select, poll, epoll, io_uring, iocp };
 
+/// How a socket ends.
 enum class close_mode : std::uint8_t {
     graceful,  ///< what was written is still delivered
     abortive,  ///< the peer of a connection gets a RST
@@ -34,6 +36,7 @@ public:
     reactor(const reactor&) = delete;
     reactor& operator=(const reactor&) = delete;
 
+    /// What `io_context::name` says.
     virtual std::string_view name() const noexcept = 0;
 
     /// Why the reactor could not be made (the system's error number, or `platform::unsupported`);
@@ -72,6 +75,7 @@ public:
     /// so that many limits that expire together cost no system call each. No operation is started
     /// meanwhile, and nobody resumed.
     virtual void begin_closes() noexcept {}
+    /// The end of that: now they are closed.
     virtual void end_closes(completions&) noexcept {}
 
     /// Delivers what has completed. Waits up to `time` (zero: not at all; `platform::unlimited`)
@@ -93,12 +97,14 @@ public:
     /// it; the loop may ask again. Both may deliver what has completed. `unsettle` comes at the end
     /// of every `run` and `block_on`, whether `settle` was called before or not.
     virtual bool settle(completions&) noexcept { return true; }
+    /// The end of that.
     virtual void unsettle(completions&) noexcept {}
 
     /// What a socket with a new handle is `worth_trying`.
     std::uint8_t initially_worth_trying() const noexcept { return initially_worth_trying_; }
 
 protected:
+    /// For reactors on readiness calls, which are better off if operations are tried first.
     explicit reactor(tries when = tries::never) noexcept
         : initially_worth_trying_(when == tries::first ? std::uint8_t{3} : std::uint8_t{0}) {}
 
