@@ -16,6 +16,7 @@
 #include "join_handle.hpp"
 #include "result.hpp"
 #include "semaphore.hpp"
+#include "signals.hpp"
 #include "sleep.hpp"
 #include "stream.hpp"
 #include "task.hpp"

@@ -84,6 +84,16 @@ concept has_transfers = requires(H handle, std::byte* data, const std::byte* con
 static_assert(has_transfers<socket_handle>);
 static_assert(max_buffers > 0);
 
+#if defined(CURFEW_HAS_SIGNALS)
+template <class Record>
+concept has_signals = requires(Record& record, int number) {
+    { can_watch_signal(number) } noexcept -> std::same_as<bool>;
+    { watch_signals(record) } noexcept -> std::same_as<int>;
+    { forget_signals(record) } noexcept;
+};
+static_assert(has_signals<signal_record>);
+#endif
+
 #if defined(CURFEW_HAS_ERROR_QUEUE)
 template <class H>
 concept has_error_queue =

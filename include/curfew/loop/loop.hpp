@@ -231,6 +231,10 @@ public:
         turns_.inbound.post(function);
     }
 
+    /// The same in a signal handler, which may have interrupted the loop's own thread anywhere: so
+    /// it goes the way of other threads.
+    void post_from_handler(posted_function& function) noexcept { turns_.inbound.post(function); }
+
     /// Takes back what was posted and has not run. From the loop's thread.
     void withdraw(posted_function& function) noexcept {
         turns_.inbound.take();

@@ -22,6 +22,7 @@
 //   CURFEW_HAS_POLL              poll poll_entry poll_in poll_out poll_problem poll_invalid
 //   CURFEW_HAS_SELECT            select select_set
 //   CURFEW_HAS_ERROR_QUEUE       queue_errors receive_error
+//   CURFEW_HAS_SIGNALS           can_watch_signal watch_signals forget_signals
 //   CURFEW_TELLS_WHAT_IS_LEFT    tell_what_is_left, and a receive with `nothing_left`
 //   CURFEW_HAS_LOCAL             own_name peer_name open_pair remove_name peer_credentials
 //                                send_with receive_with max_descriptors

@@ -11,6 +11,7 @@
 #include "posix/files.hpp"
 #include "posix/local.hpp"
 #include "posix/options.hpp"
+#include "posix/signals.hpp"
 #include "posix/sockets.hpp"
 #include "posix/system.hpp"
 #include "posix/time.hpp"
