@@ -9,6 +9,9 @@
 // It shows the two policies of a limit. From a client that says nothing for long the read is
 // cancelled, and the connection closed in peace. A client that does not take its bytes back is in
 // no state to be talked to: the limit on the write closes the socket, and the client gets a RST.
+//
+// And it ends in good order: at Ctrl+C (SIGINT) or SIGTERM it accepts no more, and lets connections
+// end for a second; the rest is closed in peace then, or at once at another signal.
 #include <curfew/curfew.hpp>
 
 #include <array>
@@ -27,6 +30,7 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr std::chrono::milliseconds write_limit = 5s;
+constexpr std::chrono::milliseconds end_limit = 1s;
 
 /// "7000" and "127.0.0.1:7000" are the same.
 ip::endpoint parse_endpoint(std::string text) {
@@ -57,25 +61,41 @@ task<> serve(tcp::socket peer, std::chrono::milliseconds idle_limit) {
     std::fflush(stdout);
 }
 
-task<> listen(io_context& ctx, ip::endpoint at, unsigned long connections,
-              std::chrono::milliseconds idle_limit) {
+task<> accept_all(tcp::acceptor& acceptor, task_group& into, unsigned long connections,
+                  std::chrono::milliseconds idle_limit) {
+    while (connections > 0) {
+        auto [ec, peer] = co_await acceptor.accept();
+        if (ec == errc::canceled) co_return;
+        if (ec) {  // out of descriptors, say: the connection waits until there is one again
+            std::fprintf(stderr, "accept: %s\n", ec.message().c_str());
+            co_await sleep_for(100ms);
+            continue;
+        }
+        into.spawn(serve(std::move(peer), idle_limit));
+        --connections;
+    }
+}
+
+task<> run(io_context& ctx, ip::endpoint at, unsigned long count,
+           std::chrono::milliseconds idle_limit) {
+    signals interrupts(ctx, {SIGINT, SIGTERM});
+    task_group connections(on_error::ignore);
     tcp::acceptor acceptor(ctx);
     if (auto [ec] = acceptor.listen(at); ec)
         throw std::system_error(ec, "listening on " + at.to_string());
     std::printf("listening on %s\n", acceptor.local_endpoint().to_string().c_str());
     std::fflush(stdout);
 
-    while (connections > 0) {
-        auto [ec, peer] = co_await acceptor.accept();
-        if (ec) {  // out of descriptors, say: the connection waits until there is one again
-            std::fprintf(stderr, "accept: %s\n", ec.message().c_str());
-            const auto [canceled] = co_await sleep_for(100ms);
-            if (canceled) co_return;
-            continue;
-        }
-        ctx.spawn(serve(std::move(peer), idle_limit));
-        --connections;
+    const auto accepted = co_await when_any(
+        accept_all(acceptor, connections, count, idle_limit), interrupts.wait());
+    acceptor.close();
+    if (accepted.index == 0) {  // that many have come; the last one is waited for
+        const auto ended = co_await when_any(connections.join(), interrupts.wait());
+        if (ended.index == 0) co_return;
     }
+    std::printf("it ends, with %zu connections left\n", connections.size());
+    std::fflush(stdout);
+    co_await when_any(with_timeout(connections.join(), end_limit), interrupts.wait());
 }
 
 }  // namespace
@@ -91,8 +111,7 @@ int main(int argc, char** argv) {
         const std::chrono::milliseconds idle_limit(argc > 3 ? std::stol(argv[3]) : 60'000);
 
         io_context ctx;
-        ctx.spawn(listen(ctx, parse_endpoint(argv[1]), connections, idle_limit));
-        ctx.run();  // until the last connection has ended
+        ctx.block_on(run(ctx, parse_endpoint(argv[1]), connections, idle_limit));
     } catch (const std::exception& error) {
         std::fprintf(stderr, "%s: %s\n", argv[0], error.what());
         return 1;

@@ -38,7 +38,8 @@ on_each_reactor() {
 # start ARGUMENT...: runs the program in the background until it listens, and sets $port.
 start() {
     : >"$log"
-    timeout 60 "$program" "$@" >>"$log" 2>&1 &
+    # (The shell becomes the program, whose number is not that of `timeout`.)
+    timeout 60 bash -c 'echo $$ >"$0" && exec "$@"' "$work/pid" "$program" "$@" >>"$log" 2>&1 &
     server=$!
     port=
     local i
@@ -55,6 +56,9 @@ finish() {
     wait "$server" || fail "the program ended with $?"
     server=
 }
+
+# tell SIGNAL: sends it to the program.
+tell() { kill -"$1" "$(<"$work/pid")" || fail "there is nobody to be told $1"; }
 
 stop() {
     if [[ -n $server ]]; then

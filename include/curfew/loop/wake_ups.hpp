@@ -28,7 +28,7 @@ class wake_ups {
 public:
     wake_ups(reactor& waits, queues& to) noexcept : reactor_(waits), queues_(to) {}
 
-    // In any thread.
+    // In any thread, and in signal handlers.
 
     void post(posted_function& function) noexcept {
         if (inbox_.push(function)) reactor_.wake();
