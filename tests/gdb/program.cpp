@@ -92,6 +92,12 @@ task<> hear(thread_future<int> future) {
     static_cast<void>(got);
 }
 
+task<> hear_signal(io_context& ctx) {
+    signals hangups(ctx, {SIGHUP});
+    const auto got = co_await hangups.wait();
+    static_cast<void>(got);
+}
+
 task<> in_group(event& e) {
     task_group group;
     group.spawn(wait(e));
@@ -156,13 +162,14 @@ task<> all_of_them(io_context& ctx, const char* file) {
     all.push_back(ctx.spawn(join(ctx.spawn(wait(never)))));
     all.push_back(ctx.spawn(tick()));
     all.push_back(ctx.spawn(hear(promise.get_future())));
+    all.push_back(ctx.spawn(hear_signal(ctx)));
     all.push_back(ctx.spawn(in_group(never)));
     all.push_back(ctx.spawn(combine(never)));
     all.push_back(ctx.spawn(shielded_from_limits(never)));
     all.push_back(ctx.spawn(with_shielded_child(never)));
     all.push_back(ctx.spawn(wait(soon)));
     co_await sleep_for(20ms);
-    all[19].cancel();
+    all[20].cancel();
     soon.set();
     all.push_back(ctx.spawn(never_begins()));
     write_dump(ctx, file);
