@@ -107,7 +107,8 @@ struct [[nodiscard]] result<void> {
     bool ok() const noexcept { return !ec; }
     /// The error; it is false if there is none.
     std::error_code error() const noexcept { return ec; }
-    /// Throws `std::system_error` (without exceptions: calls the fatal handler) if there is an error.
+    /// Throws `std::system_error` (without exceptions: calls the fatal handler) if there is an
+    /// error.
     void value() const {
         if (ec) detail::raise(ec, "curfew::result");
     }

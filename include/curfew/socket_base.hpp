@@ -8,7 +8,7 @@ CURFEW_SYSTEM_HEADER
 
 namespace curfew {
 
-/// Which directions of a connection `shutdown` ends.
+/// Which directions of a connection `shutdown` ends: `receive`, `send` or `both`.
 using shutdown_how = platform::shutdown_side;
 
 namespace detail {

@@ -35,7 +35,7 @@ public:
         return transfer<operation_kind::read, false, mutable_buffer>(
             std::forward<Source>(buffers)...);
     }
-    /// The same with a list made at run time
+    /// The same with a list made at run time, which must live until the operation has ended.
     template <class Buffer = mutable_buffer>
     auto read_some(list_of<Buffer> list) noexcept {
         return transfer_list<operation_kind::read, false, Buffer>(list);
@@ -51,7 +51,7 @@ public:
         return transfer<operation_kind::write, false, const_buffer>(
             std::forward<Source>(buffers)...);
     }
-    /// The same with a list made at run time
+    /// The same with a list made at run time, which must live until the operation has ended.
     template <class Buffer = const_buffer>
     auto write_some(list_of<Buffer> list) noexcept {
         return transfer_list<operation_kind::write, false, Buffer>(list);
@@ -67,7 +67,7 @@ public:
         return transfer<operation_kind::read, true, mutable_buffer>(
             std::forward<Source>(buffers)...);
     }
-    /// The same with a list made at run time
+    /// The same with a list made at run time, which must live until the operation has ended.
     template <class Buffer = mutable_buffer>
     auto read_exactly(list_of<Buffer> list) noexcept {
         return transfer_list<operation_kind::read, true, Buffer>(list);
@@ -82,7 +82,7 @@ public:
         return transfer<operation_kind::write, true, const_buffer>(
             std::forward<Source>(buffers)...);
     }
-    /// The same with a list made at run time
+    /// The same with a list made at run time, which must live until the operation has ended.
     template <class Buffer = const_buffer>
     auto write_all(list_of<Buffer> list) noexcept {
         return transfer_list<operation_kind::write, true, Buffer>(list);

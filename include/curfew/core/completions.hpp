@@ -12,6 +12,7 @@ namespace curfew {
 /// Where a reactor delivers what has completed.
 class completions {
 public:
+    /// Delivers into a loop's queue.
     explicit completions(detail::ready_queue& ready) noexcept : ready_(ready) {}
 
     /// `op.finish` has been called and nothing refers to its buffers any more: the operation is no
@@ -30,6 +31,7 @@ public:
         socket.reader = nullptr;
         ready_.push(op);
     }
+    /// The same for a write.
     void push_write(operation& op, socket_state& socket) noexcept {
         CURFEW_ASSERT(op.progress == operation::state::complete && socket.writer == &op);
         socket.writer = nullptr;
@@ -45,6 +47,7 @@ public:
 
     /// A transfer has had its turn, and will be ready again and again: no reason to look for ever.
     void transfer_continues() noexcept { transfer_continues_ = true; }
+    /// Whether that has been said since the last time it was asked.
     bool take_transfer_continues() noexcept { return std::exchange(transfer_continues_, false); }
 
 private:

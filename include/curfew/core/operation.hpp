@@ -16,17 +16,19 @@ CURFEW_SYSTEM_HEADER
 
 namespace curfew {
 
+/// What an operation asks of the system.
 enum class operation_kind : std::uint8_t {
     connect,
     accept,
-    read,  // from a stream
+    read,  ///< from a stream
     write,
-    receive_from,  // one datagram; from the connected peer if there is no address
+    receive_from,  ///< one datagram; from the connected peer if there is no address
     send_to,
     wait,
-    call,  // one of its own: see operation_call
+    call,  ///< one of its own: see operation_call
 };
 
+/// As `dump` calls it.
 constexpr const char* to_string(operation_kind kind) noexcept {
     constexpr const char* names[]{"connect",      "accept",  "read", "write",
                                   "receive_from", "send_to", "wait", "call"};
@@ -59,40 +61,44 @@ struct operation_call {
     /// Makes the call, without blocking; "would block" where there is nothing (any more). It may be
     /// made any number of times, until it is done, fails, or is cancelled in between.
     platform::transfer (*make)(const operation&);
-    const char* name;     // in reports: "read"
-    bool nothing_is_eof;  // a call that has moved no byte has found the end of a stream
+    const char* name;  ///< in reports: "read"
+    bool nothing_is_eof;  ///< a call that has moved no byte has found the end of a stream
 };
 
+/// A request to the system and its result, inside the awaiter of who has made it: it does not move
+/// while it is pending. `start` of a reactor begins it, and `finish` ends it, once.
 struct operation : detail::suspension {
+    /// How far it is.
     enum class state : std::uint8_t { idle, pending, complete };
 
-    socket_state* socket;
+    socket_state* socket;  ///< of which socket
     union {                                 // each belongs to some kinds of operations only
-        std::size_t offset;                 // read, write: done of buffers[0]
-        platform::socket_address* address;  // connect, receive_from, send_to; may be null
-        platform::socket_handle accepted;   // accept, with success
-        const operation_call* call;         // call
+        std::size_t offset;  ///< read, write: done of buffers[0]
+        platform::socket_address* address;  ///< connect, receive_from, send_to; may be null
+        platform::socket_handle accepted;  ///< accept, with success
+        const operation_call* call;  ///< call
     };
-    std::size_t transferred;
+    std::size_t transferred;  ///< how many bytes it has moved
     union {
-        const platform::buffer* buffers;
-        platform::socket_address* peer;  // accept: where to say who has connected; may be null
+        const platform::buffer* buffers;  ///< all others: to be filled or sent
+        platform::socket_address* peer;  ///< accept: where to say who has connected; may be null
     };
-    std::uint32_t buffer_count;
+    std::uint32_t buffer_count;  ///< how many are left of `buffers`
     union {
-        int error;                   // once complete: with outcome::system, else not set
-        std::uint32_t reactor_data;  // while pending: the reactor's own
+        int error;  ///< once complete: with outcome::system, else not set
+        std::uint32_t reactor_data;  ///< while pending: the reactor's own
     };
-    operation_kind kind;
-    readiness interest;
-    bool single_transfer;     // a read or write with one buffer that is done with any byte moved
-    bool ignore_short_reads;  // accept: of the new socket (one store sets these four)
-    bool exact = false;  // read or write: go on until the buffers are full or empty
-    state progress = state::idle;
-    outcome result = outcome::success;
+    operation_kind kind;  ///< what it is to do
+    readiness interest;  ///< what the socket has to be ready for
+    bool single_transfer;  ///< a read or write with one buffer, done with any byte moved
+    bool ignore_short_reads;  ///< accept: of the new socket (one store sets these four)
+    bool exact = false;  ///< read or write: go on until the buffers are full or empty
+    state progress = state::idle;  ///< idle, pending, complete
+    outcome result = outcome::success;  ///< once complete
     /// Why it was asked to end, set before anything else happens; `success`: it was not.
     outcome reason = outcome::success;
 
+    /// An operation without buffers.
     operation(operation_kind what, readiness directions, socket_state* on) noexcept
         : socket(on), buffers(nullptr) {
         describe(what, directions, 0);
@@ -129,12 +135,14 @@ struct operation : detail::suspension {
         ignore_short_reads = false;
     }
 
+    /// What `describe_single_transfer` has left out.
     void describe_rest() noexcept {
         buffer_count = 1;
         offset = 0;
         transferred = 0;
     }
 
+    /// Whether it needs the socket to be ready in this direction.
     bool waits_for(readiness direction) const noexcept { return interest & direction; }
 
     /// For a read or write: true if the buffers that are left have no room, or no bytes, at all.

@@ -58,10 +58,12 @@ static_assert(sizeof(try_backoff) == 1);
 /// What a `wait` waits for; both: whichever comes first.
 enum class readiness : std::uint8_t { readable = 1, writable = 2 };
 
+/// Either of them.
 constexpr readiness operator|(readiness a, readiness b) noexcept {
     return static_cast<readiness>(static_cast<unsigned>(a) | static_cast<unsigned>(b));
 }
 
+/// Whether they have a direction in common.
 constexpr bool operator&(readiness a, readiness b) noexcept {
     return (static_cast<unsigned>(a) & static_cast<unsigned>(b)) != 0;
 }
@@ -70,10 +72,10 @@ constexpr bool operator&(readiness a, readiness b) noexcept {
 /// moves, and lives until no operation is pending on it.
 struct socket_state {
     // What every operation looks at stands together: system calls in between have used the caches.
-    operation* reader = nullptr;  // the pending operation of each direction
-    operation* writer = nullptr;
-    detail::loop* loop = nullptr;  // null once the context is gone
-    platform::socket_handle handle = platform::invalid_socket;
+    operation* reader = nullptr;   ///< the pending operation that reads, if there is one
+    operation* writer = nullptr;   ///< the pending one that writes
+    detail::loop* loop = nullptr;  ///< null once the context is gone
+    platform::socket_handle handle = platform::invalid_socket;  ///< invalid: closed
 
     /// Directions in which a non-blocking try is worth its system call, as far as the reactor knows
     /// (bits of `readiness`). None while the socket is closed or an operation is pending in that
@@ -89,40 +91,49 @@ struct socket_state {
     /// transfer it finds the buffer and no more: see operation::describe_single_transfer.
     bool stays_registered = false;
 
+    /// What the socket is: a stream, or datagrams.
     platform::transport type : 1 = platform::transport::stream;
     /// A `wait` has ended because the socket has an error, and since then no operation has got it:
     /// no other `wait` ends for it. (What stands in an error queue is got by no read.)
     bool error_told : 1 = false;
-    std::uint8_t reactor_flags : 2 = 0;  // the reactor's own, like `reactor_data`
+    /// The reactor's own, like `reactor_data`.
+    std::uint8_t reactor_flags : 2 = 0;
     /// A cancelled write left an unknown part of its bytes in the stream: all later ones fail.
     bool write_broken : 1 = false;
-    bool was_open : 1 = false;  // it has had a handle
+    /// It has had a handle.
+    bool was_open : 1 = false;
     /// The system may still refer to this record: it is freed with the context, not before.
     bool system_may_refer : 1 = false;
-    bool placeholder : 1 = false;  // it is detail::no_socket
+    /// It is what closed socket objects refer to, detail::no_socket.
+    bool placeholder : 1 = false;
 
     /// The reactor's word that it says, as often as it is asked, that there is something to receive
     /// or to accept: see `announced`.
     bool level_triggered : 1 = false;
     /// The system was asked to say with a receive whether it leaves something behind.
     bool reports_remaining : 1 = false;
-    std::uint8_t blocked_exact_reads : 2 = 0;  // see detail::learn_what_is_left
-    detail::try_backoff backoff{};             // see `announced`
-    std::uint16_t lost_with : 14 = 0;          // see operation::tell_loss
-    std::uint32_t reactor_data = 0;            // the reactor's own; zero in a new socket
+    /// See detail::learn_what_is_left.
+    std::uint8_t blocked_exact_reads : 2 = 0;
+    detail::try_backoff backoff{};     ///< see `announced`
+    std::uint16_t lost_with : 14 = 0;  ///< see operation::tell_loss
+    std::uint32_t reactor_data = 0;    ///< the reactor's own; zero in a new socket
 
-    socket_state* next = nullptr;  // the context's list of all sockets
-    socket_state** link = nullptr;
-    detail::socket_name* names = nullptr;  // see there
+    socket_state* next = nullptr;          ///< the context's list of all sockets
+    socket_state** link = nullptr;         ///< in the same list
+    detail::socket_name* names = nullptr;  ///< see `scope_about`
 
+    /// Whether it has a handle.
     bool is_open() const noexcept { return handle != platform::invalid_socket; }
 
+    /// Whether a try is worth its call in one of these directions.
     bool may_try(readiness directions) const noexcept {
         return (worth_trying & static_cast<unsigned>(directions)) != 0;
     }
+    /// From now on it is.
     void set_worth_trying(readiness directions) noexcept {
         worth_trying = static_cast<std::uint8_t>(worth_trying | static_cast<unsigned>(directions));
     }
+    /// From now on it is not.
     void set_dry(readiness directions) noexcept {
         worth_trying = static_cast<std::uint8_t>(worth_trying & ~static_cast<unsigned>(directions));
     }
