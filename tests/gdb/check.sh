@@ -39,6 +39,11 @@ same() {
     diff "$1" "$2" >&2 || fail "$3: '<' is the program's own dump, '>' is gdb's"
 }
 
+# The script knows all that tasks can wait for.
+while read -r what; do
+    grep -qF "\"$what\"" "$script" || fail "$script does not know how a wait for \"$what\" is to be told"
+done < <(grep -rhoP 'report\.what = "\K[^"]*(?=")' "$here/../../include/curfew")
+
 core=$directory/core
 dump=$directory/dump
 other=$directory/other_dump

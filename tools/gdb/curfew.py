@@ -60,7 +60,7 @@ MEMBERS = {
     "nurseries": "nurseries",
     "limit": "limit",
     "shield": "shield",
-    "cancelled": "cancelled",
+    "cause": "cause",                        # (none is 0)
     "next nursery": "next",                  # nursery
     "first fiber": "first",
     "type": "type",                          # suspension
@@ -73,6 +73,8 @@ MEMBERS = {
     "pending": "pending",
     "socket": "socket",
     "address": "address",
+    "call": "call",
+    "name of a call": "name",                # operation_call
     "handle": "handle",                      # socket_state
     "timer of a sleep": "timer_",            # sleep_awaiter
     "clock of a sleep": "time_",
@@ -373,7 +375,7 @@ class Picture:
         scope = member(fiber, "scope")
         root = member(fiber, "root")
         reached = True  # by limits further out
-        cancelled = bool(member(scope, "cancelled")) and bool(member(fiber, "in cancelled"))
+        cancelled = int(member(scope, "cause")) != 0 and bool(member(fiber, "in cancelled"))
         while True:
             limit = member(scope, "limit")
             if reached and int(limit) != 0 and int(member(limit.dereference(), "link")) != 0:
@@ -418,6 +420,8 @@ class Picture:
     def operation(self, suspension):
         op = at(address(suspension), OPERATION)
         kind = str(member(op, "kind")).split("::")[-1]
+        if kind == "call":
+            kind = member(member(op, "call").dereference(), "name of a call").string()
         if str(member(op, "progress")).split("::")[-1] != MEMBERS["pending"]:
             return kind, ""  # its socket may be gone
         if kind in ("connect", "send_to") and int(member(op, "address")) != 0:
