@@ -26,7 +26,7 @@ public:
         int unsettled = 0;  // after it was settled
         int fail_with = 0;  // the error number of the next wait
         bool keep_waits = true;
-        bool takes_wakes_away = false;  // with each close, release and cancel
+        bool takes_wakes_away = false;     // with each close, release and cancel
         std::function<void()> after_wake;  // called at the end of each `wake`, in its thread
         std::function<void()> stall;  // called, once, at the beginning of a wait that may block
     };
@@ -81,6 +81,16 @@ private:
 
     std::unique_ptr<curfew::reactor> inner_;
     std::shared_ptr<log> log_;
+};
+
+/// A context on a watched reactor, and what that saw.
+struct watched {
+    std::shared_ptr<watched_reactor::log> log = std::make_shared<watched_reactor::log>();
+    curfew::io_context ctx;
+    explicit watched(curfew::reactor_kind kind, bool keep_waits = true)
+        : ctx(std::make_unique<watched_reactor>(kind, log)) {
+        log->keep_waits = keep_waits;
+    }
 };
 
 }  // namespace test

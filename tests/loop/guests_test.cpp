@@ -557,3 +557,21 @@ REACTOR_TEST("hosts are destroyed one by one, in any order, at a price that does
         CHECK(ctx.tasks().empty());
     }
 }
+
+REACTOR_TEST("a coroutine that is no task may be destroyed after the context it slept in") {
+    std::coroutine_handle<> left;
+    int alive = 0;
+    {
+        io_context ctx(kind);
+        const auto foreign = [](std::coroutine_handle<>& to, counted) -> test::detached {
+            co_await test::handle_to{to};
+            (void)co_await sleep_for(0s);
+            (void)co_await sleep_for(1h);  // begins in the second half of the poll
+        };
+        ctx.post([&] { foreign(left, counted(alive)); });
+        ctx.poll();
+    }
+    CHECK(alive == 1);
+    left.destroy();
+    CHECK(alive == 0);
+}
