@@ -10,10 +10,12 @@ die() {
 have() {
     case $1 in
         clang-*) command -v "clang++-${1#clang-}" ;;
+        doxygen-awesome-css) [[ -e /usr/share/doxygen-awesome-css/doxygen-awesome.css ]] ;;
         doctest-dev) g++ -fsyntax-only -include doctest/doctest.h -x c++ /dev/null ;;
         librust-*-dev)
             local crate=${1#librust-}
             compgen -G "/usr/share/cargo/registry/${crate%-dev}-[0-9]*" ;;
+        graphviz) command -v dot ;;
         libclang-rt-*-dev)
             local version=${1//[!0-9]/}
             g++ --version && "clang++-$version" -fsanitize=address -x c++ -o /dev/null - <<<'int main() {}' ;;

@@ -102,6 +102,7 @@ CURFEW_STATE const std::error_category& error_category() noexcept {
 }
 #endif
 
+/// What `std::error_code` is made with.
 inline std::error_code make_error_code(errc code) noexcept {
     return {static_cast<int>(code), error_category()};
 }

@@ -150,6 +150,7 @@ struct socket_state {
     void announced() noexcept {
         if (level_triggered && backoff.leaves_out_a_try()) set_dry(readiness::readable);
     }
+    /// A try has been made, and it moved something, or was in vain.
     void tried(bool in_vain) noexcept { backoff.tried(in_vain); }
 };
 

@@ -50,6 +50,7 @@ private:
 
 }  // namespace detail
 
+/// Linux' epoll, edge-triggered: each socket is registered once.
 class epoll_reactor final : public detail::readiness_reactor {
 public:
     epoll_reactor() noexcept : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {

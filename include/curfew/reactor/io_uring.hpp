@@ -44,6 +44,7 @@ namespace curfew {
 /// cancelling them in one, and submitting to the other what has not come to its end by that.
 class io_uring_reactor final : public reactor {
 public:
+    /// How many requests may wait to be submitted before the kernel is called for them.
     static constexpr unsigned default_entries = 256;
 
     /// `entries`: how many operations are submitted in one system call at the most; with none there

@@ -12,6 +12,7 @@ CURFEW_SYSTEM_HEADER
 
 namespace curfew {
 
+/// `poll`, or `WSAPoll` on Windows: all sockets with pending operations are named in each wait.
 class poll_reactor final : public detail::sanitizing_reactor {
 public:
     poll_reactor() { entries_.push_back({waker_.handle(), platform::poll_in, 0}); }
