@@ -51,7 +51,7 @@ private:
 };
 
 /// Its peer has got a RST.
-void check_reset(blocking_socket& peer) { CHECK(peer.receive().error == native::connection_reset); }
+void check_reset(blocking_socket& peer) { CHECK(peer.receive().error == native::error_after_reset()); }
 /// Nothing has happened to the connection.
 task<> check_usable(tcp::socket& socket, blocking_socket& peer) {
     CHECK(socket.is_open());
