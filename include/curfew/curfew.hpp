@@ -3,6 +3,7 @@
 
 #include "about.hpp"
 #include "buffer.hpp"
+#include "buffered.hpp"
 #include "cancel.hpp"
 #include "channel.hpp"
 #include "config.hpp"

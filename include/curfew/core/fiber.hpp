@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "operation.hpp"
+#include "socket_reference.hpp"
 #include "timer_wheel.hpp"
 
 CURFEW_SYSTEM_HEADER
@@ -101,34 +102,13 @@ struct nursery {
 /// Says that what runs in a scope is about a socket: when a limit around it that closes expires, the
 /// socket is aborted, whatever is waited for then. It stands in the scope's list of nurseries, as one
 /// without fibers, so that scopes about which nothing is said keep nothing for it.
-struct socket_name : nursery {
-    socket_state* socket = nullptr;     // null: it is gone
-    socket_name* next_of_socket;        // all that name the same one
-    socket_name** link_of_socket;
-    socket_name* next_reached;          // by a cancellation
+struct socket_name : nursery, socket_reference {
+    socket_name* next_reached;  // by a cancellation
     void (*abort)(socket_name&) noexcept;
 
-    socket_name(socket_state& named, void (*how)(socket_name&) noexcept) noexcept : abort(how) {
+    socket_name(socket_state& named, void (*how)(socket_name&) noexcept) noexcept
+        : socket_reference(named), abort(how) {
         names_socket = true;
-        if (named.placeholder) return;
-        socket = &named;
-        next_of_socket = named.names;
-        if (next_of_socket) next_of_socket->link_of_socket = &next_of_socket;
-        link_of_socket = &named.names;
-        named.names = this;
-    }
-    ~socket_name() { forget(); }
-
-    void forget() noexcept {
-        if (!socket) return;
-        *link_of_socket = next_of_socket;
-        if (next_of_socket) next_of_socket->link_of_socket = link_of_socket;
-        socket = nullptr;
-    }
-
-    /// The socket object is gone, and what its record was about with it.
-    static void forget_all(socket_state& gone) noexcept {
-        while (gone.names) gone.names->forget();
     }
 };
 

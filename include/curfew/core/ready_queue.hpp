@@ -14,7 +14,8 @@ struct fiber;
 
 namespace detail {
 
-/// What can be queued: a suspended coroutine of a fiber, or (with no coroutine) a function.
+/// What can be queued: a suspended coroutine of a fiber; with no coroutine, a suspension that goes
+/// on by itself (see suspension_type::go_on), and with no fiber either, a function.
 struct ready_node {
     std::coroutine_handle<> waiter;
     ready_node* next;

@@ -16,7 +16,7 @@ struct operation;
 namespace detail {
 
 class loop;
-struct socket_name;
+struct socket_reference;
 
 /// Which tries are left out, of those for what may stand behind a datagram or a connection that has
 /// been announced. The announcement says nothing of that: of those that come one by one, each would
@@ -120,7 +120,7 @@ struct socket_state {
 
     socket_state* next = nullptr;          ///< the context's list of all sockets
     socket_state** link = nullptr;         ///< in the same list
-    detail::socket_name* names = nullptr;  ///< see `scope_about`
+    detail::socket_reference* references = nullptr;  ///< all that refer to it
 
     /// Whether it has a handle.
     bool is_open() const noexcept { return handle != platform::invalid_socket; }

@@ -1,6 +1,7 @@
 // What a fiber can be suspended in: a socket operation, a sleep, a channel, other fibers.
 #pragma once
 
+#include <coroutine>
 #include <cstddef>
 
 #include "../platform/platform.hpp"
@@ -40,6 +41,9 @@ struct suspension_type {
     bool is_operation = false;
     bool needs_tick = false;  // or the end of other tasks, which may wait for one
     bool is_start = false;
+    /// Called in the place of `waiter`, if there is none, for what takes several steps: begins the
+    /// next one (and is suspended in it, `owner` too), or returns the coroutine that goes on.
+    std::coroutine_handle<> (*go_on)(suspension&) noexcept = nullptr;
 };
 
 struct suspension : ready_node {

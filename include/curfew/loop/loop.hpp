@@ -216,8 +216,8 @@ public:
 
     /// The socket object is gone.
     static void remove(socket_state& socket) noexcept {
-        if (socket.names) [[unlikely]]
-            socket_name::forget_all(socket);
+        if (socket.references) [[unlikely]]
+            socket_reference::forget_all(socket);
         if (socket.loop)
             socket.loop->sockets_.remove(socket);
         else

@@ -157,7 +157,7 @@ public:
     void discard() noexcept {
         for (ready_queue* each : {&ready, &deferred, &yielded, &expired})
             while (ready_node* const node = each->pop())
-                if (node->waiter) {
+                if (node->owner) {
                     node->owner->waiting = nullptr;
                 } else {
                     auto& function = static_cast<posted_function&>(*node);

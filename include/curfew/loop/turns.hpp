@@ -328,6 +328,8 @@ private:
                 here.current = node->owner;
                 node->owner->waiting = nullptr;
                 run_chain(here, node->waiter);
+            } else if (node->owner) {
+                go_on(static_cast<suspension&>(*node));
             } else if (queued.take_yielded_entry(*node)) {
                 if (queued.yielded.empty()) continue;  // they have had their turn
                 count += resume_yielded(most - count) - 1;
@@ -346,6 +348,13 @@ private:
         const std::size_t resumed = resume_from(queued.yielded, most, endless);
         queued.queue_yielded();
         return resumed;
+    }
+
+    /// The next step of what a fiber waits in; its coroutine goes on after the last one.
+    CURFEW_APART void go_on(suspension& complete) {
+        state.current = complete.owner;
+        complete.owner->waiting = nullptr;
+        if (const auto coroutine = complete.type->go_on(complete)) run_chain(state, coroutine);
     }
 
     void call(posted_function& function) {
