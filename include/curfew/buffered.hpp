@@ -40,20 +40,19 @@ concept readable_stream = requires(Stream& stream, mutable_buffer buffer) {
 template <class Want, class Stream>
 class [[nodiscard("nothing is read until this is awaited")]] read_request {
 public:
-    read_request(Stream & from, read_buffer & in, const Want& want) noexcept
-        : from_(from), in_(in), want_(want) {}
+    read_request(buffered_parts<Stream> & from, const typename Want::arguments& given) noexcept
+        : from_(from), given_(given) {}
 
     auto operator co_await() const noexcept {
-        if constexpr (reads_by_operation<Stream>)
-            return buffered_read<Want>(socket_access::state(from_), in_, want_);
+        if constexpr (reads_by_operation<std::remove_reference_t<Stream>>)
+            return buffered_read<Want, Stream>(from_, given_);
         else
-            return buffered_read_by_task<Want, Stream>(from_, in_, want_);
+            return buffered_read_by_task<Want, Stream>(from_, given_);
     }
 
 private:
-    Stream& from_;
-    read_buffer& in_;
-    Want want_;
+    buffered_parts<Stream>& from_;
+    typename Want::arguments given_;
 };
 
 }  // namespace detail
@@ -90,7 +89,7 @@ class buffered {
                   "that can be awaited, like tcp::socket's");
 
     template <class Want>
-    using request = detail::read_request<Want, stream_type>;
+    using request = detail::read_request<Want, Stream>;
 
 public:
     /// As many bytes as are read at a time, unless told otherwise.
@@ -99,14 +98,12 @@ public:
     /// `capacity`: as many bytes are read at a time.
     explicit buffered(Stream stream, std::size_t capacity = default_capacity) noexcept(
         std::is_nothrow_constructible_v<Stream, Stream&&>)
-        : stream_(static_cast<Stream&&>(stream)), in_(capacity) {}
+        : parts_{static_cast<Stream&&>(stream), detail::read_buffer(capacity)} {}
 
     /// Reads a line and yields it without its end, which is "\n" or "\r\n":
     /// `result<std::string_view>`. If it is longer than `limit` bytes: `std::errc::message_size`,
     /// and nothing is taken. With `eof` the value is what was there of a line that has no end.
-    request<detail::wants_line> read_line(std::size_t limit) noexcept {
-        return make(detail::wants_line(limit));
-    }
+    request<detail::wants_line> read_line(std::size_t limit) noexcept { return {parts_, {limit}}; }
 
     /// Reads up to a delimiter, and yields all of that, the delimiter included:
     /// `result<std::string_view>`. If that is more than `limit` bytes: `std::errc::message_size`,
@@ -114,40 +111,38 @@ public:
     /// end.)
     request<detail::wants_delimiter> read_until(std::string_view delimiter,
                                                 std::size_t limit) noexcept {
-        return make(detail::wants_delimiter(delimiter, limit));
+        return {parts_, {delimiter, limit}};
     }
 
     /// Waits for `count` bytes and shows them; `consume` takes them: `result<std::string_view>`.
     /// With `eof` the value is what there is, which stays there.
-    request<detail::wants_look> peek(std::size_t count) noexcept {
-        return make(detail::wants_look(count));
-    }
+    request<detail::wants_look> peek(std::size_t count) noexcept { return {parts_, {count}}; }
 
     /// Takes `count` of the bytes that are there. Views of them are good as before.
     void consume(std::size_t count) noexcept {
-        CURFEW_ASSERT(count <= in_.size() && "more is consumed than there is");
-        in_.consume(count < in_.size() ? count : in_.size());
+        CURFEW_ASSERT(count <= parts_.in.size() && "more is consumed than there is");
+        parts_.in.consume(count < parts_.in.size() ? count : parts_.in.size());
     }
 
     /// What is there already, and can be taken without waiting. It stays there.
-    std::string_view available() const noexcept { return in_.all(); }
+    std::string_view available() const noexcept { return parts_.in.all(); }
 
     /// Reads what there is, at least one byte, into a buffer of the caller's.
     request<detail::wants_bytes<false>> read_some(mutable_buffer buffer) noexcept {
-        return make(detail::wants_bytes<false>(buffer));
+        return {parts_, {buffer}};
     }
 
     /// Reads until the buffer is full. With an error, `eof` included, the value says how far it
     /// got; these bytes are taken.
     request<detail::wants_bytes<true>> read_exactly(mutable_buffer buffer) noexcept {
-        return make(detail::wants_bytes<true>(buffer));
+        return {parts_, {buffer}};
     }
 
     /// Gives away what was read and not taken, to whoever goes on with the stream: after STARTTLS
     /// or an upgrade, say.
     std::string take_rest() {
-        std::string rest(in_.all());
-        in_.consume(in_.size());
+        std::string rest(parts_.in.all());
+        parts_.in.consume(parts_.in.size());
         return rest;
     }
 
@@ -155,33 +150,27 @@ public:
     template <class... Source>
     auto write_some(Source&&... buffers) noexcept(
         noexcept(std::declval<stream_type&>().write_some(std::forward<Source>(buffers)...))) {
-        return stream_.write_some(std::forward<Source>(buffers)...);
+        return parts_.stream.write_some(std::forward<Source>(buffers)...);
     }
     template <class... Source>
     auto write_all(Source&&... buffers) {
-        return curfew::write_all(stream_, std::forward<Source>(buffers)...);
+        return curfew::write_all(parts_.stream, std::forward<Source>(buffers)...);
     }
 
     /// The stream. What is read from it directly is missing here.
-    stream_type& next_layer() noexcept { return stream_; }
-    const stream_type& next_layer() const noexcept { return stream_; }
+    stream_type& next_layer() noexcept { return parts_.stream; }
+    const stream_type& next_layer() const noexcept { return parts_.stream; }
 
     /// The socket at the bottom, for `about`.
     auto& lowest_layer() noexcept requires detail::leads_to_socket<stream_type> {
         if constexpr (std::derived_from<stream_type, detail::socket_base>)
-            return stream_;
+            return parts_.stream;
         else
-            return stream_.lowest_layer();
+            return parts_.stream.lowest_layer();
     }
 
 private:
-    template <class Want>
-    request<Want> make(const Want& want) noexcept {
-        return {stream_, in_, want};
-    }
-
-    Stream stream_;
-    detail::read_buffer in_;
+    detail::buffered_parts<Stream> parts_;
 };
 
 template <class Stream>

@@ -26,56 +26,66 @@ CURFEW_SYSTEM_HEADER
 
 namespace curfew::detail {
 
-/// What both ways have in common.
-template <class Want>
-struct buffered_awaiter : buffered_reader {
-    using yielded = result<decltype(Want::value)>;
-
-    Want want;
-    std::errc mistake{};
-    bool is_there = false;  // what is wanted
-
-    buffered_awaiter(read_buffer& from, const Want& wanted) noexcept
-        : buffered_reader(from), want(wanted) {}
-
-    /// In a scope that is cancelled, and while another read is under way, nothing is taken; nor is
-    /// anything done here in a fiber that has no loop yet.
-    CURFEW_HOT bool await_ready() noexcept {
-        run_state& state = this_thread();
-        if (this->in->reader || !state.current || state.current->in_cancelled) [[unlikely]]
-            return false;
-        is_there = want.take(*this->in, mistake);
-        return is_there && !share_is_used_up(state);
-    }
-
-protected:
-    /// The read is under way: it is the only one.
-    void begin_reading() noexcept { this->in->reader = this; }
-    void end_reading() noexcept {
-        if (this->in && this->in->reader == this) this->in->reader = nullptr;
-    }
-
-    /// The only ends that are no system's.
-    std::error_code mistaken() const noexcept { return std::make_error_code(mistake); }
+/// A stream with its buffer.
+template <class Stream>
+struct buffered_parts {
+    Stream stream;
+    read_buffer in;
 };
 
-/// Over a socket. It takes one operation after the other, all in the place of the first: their end
-/// is this read's end only if they have brought enough.
+/// What a read has come to before it goes the longer way, if it does.
+enum class read_phase : std::uint8_t {
+    begun,
+    share_used_up,  // the coroutine is to go on in the next turn, whatever is there
+    has_steps,
+};
+
+/// The short way: what is there is taken, and that is all. False: the longer one. So it is in a
+/// scope that is cancelled, and while another read is under way; outside of a loop; and where there
+/// is something wrong.
+template <class Want>
+CURFEW_HOT inline bool take_at_once(Want& want, read_buffer& in, read_phase& phase) noexcept {
+    run_state* const run = current_run();
+    if (!run || in.reader || run->current->in_cancelled) [[unlikely]]
+        return false;
+    if (share_is_used_up(*run)) [[unlikely]] {
+        phase = read_phase::share_used_up;
+        return false;
+    }
+    return want.take_at_once(in);
+}
+
+/// The rest of a read over a socket, which takes one operation after the other, all in the place of
+/// the first: their end is this read's end only if they have brought enough.
 ///
 /// While it is under way the operation is pending, or is complete and queued. A cancellation, or a
 /// limit, that comes to a complete one ends the read if what it has brought is not enough:
 /// completion beats the limit, and nothing else is begun after it.
 template <class Want>
-class buffered_read : operation, public buffered_awaiter<Want> {
-    using base = buffered_awaiter<Want>;
-
+class read_steps : public operation, buffered_reader {
 public:
-    buffered_read(socket_state& from, read_buffer& buffer, const Want& wanted) noexcept
-        : operation(&from, &room_, false), base(buffer, wanted) {}
-    ~buffered_read() { this->end_reading(); }
+    read_steps(socket_state& from, read_buffer& buffer, Want& want) noexcept
+        : operation(&from, &room_, false), buffered_reader(buffer), want_(want) {
+        describe(operation_kind::read, readiness::readable, 0);  // for who looks at it
+        want_.prepare();
+    }
 
-    operation& op() noexcept { return *this; }
-    bool is_pending() const noexcept { return is_under_way_; }
+    bool is_under_way() const noexcept { return is_under_way_; }
+
+    /// False: the coroutine goes on.
+    bool begin(std::coroutine_handle<> coroutine, fiber& awaiting, bool used_up) noexcept {
+        waiter = coroutine_ = coroutine;
+        owner = &awaiting;
+        check_thread(*socket);
+        if (!owner->loop && socket->loop) socket->loop->adopt(*owner);
+        if (owner->cancelled())
+            result = outcome::canceled;
+        else if (in->reader)
+            mistake_ = std::errc::operation_in_progress;
+        else if (!want_.take(*in, mistake_))
+            return read();
+        return used_up ? suspend_until_next_turn(*this) : yield_if_share_is_used_up(*this);
+    }
 
     /// See above; does what cancel_operation does.
     void end(outcome why, bool abort) noexcept {
@@ -86,66 +96,48 @@ public:
         late_abort_ = abort;
     }
 
-    template <class Promise>
-    bool await_suspend(std::coroutine_handle<Promise> coroutine) noexcept {
-        waiter = coroutine_ = coroutine;
-        if constexpr (std::is_base_of_v<promise_base, Promise>)
-            owner = &fiber_of(coroutine);
-        else
-            owner = &outside_fiber(socket->loop);
-        describe(operation_kind::read, readiness::readable, 0);     // for who looks at it
-        if (this->is_there) return suspend_until_next_turn(*this);  // it has had its share
-        check_thread(*socket);
-        if (!owner->loop && socket->loop) socket->loop->adopt(*owner);
-        if (owner->cancelled()) {
-            result = outcome::canceled;
-            return yield_if_share_is_used_up(*this);
+    std::error_code ending() noexcept {
+        if (mistake_ != std::errc{}) return std::make_error_code(mistake_);
+        if (result != outcome::success && owner->cancelled()) {
+            // What cancels the scope may close the socket for another operation's sake.
+            if (result == outcome::closed) result = outcome::canceled;
+            if (result == outcome::canceled) owner->notice();
         }
-        if (this->in->reader) {
-            this->mistake = std::errc::operation_in_progress;
-            return yield_if_share_is_used_up(*this);
-        }
-        if (this->want.take(*this->in, this->mistake)) return yield_if_share_is_used_up(*this);
-        this->begin_reading();
+        return error_of(result, error);
+    }
+
+private:
+    static read_steps& of(suspension& self) noexcept {
+        return static_cast<read_steps&>(static_cast<operation&>(self));
+    }
+
+    static bool interrupt(suspension& pending, cancellation& by) noexcept {
+        of(pending).end(outcome::canceled, by.aborts());
+        return true;
+    }
+    static std::coroutine_handle<> step(suspension& complete) noexcept {
+        read_steps& self = of(complete);
+        if (!self.has_ended() && self.go_on()) return {};
+        return self.coroutine_;
+    }
+    static constexpr suspension_type reading{
+        &interrupt, operation_suspension.describe, true, false, false, &step};
+
+    bool read() noexcept {
+        in->reader = this;
         reference_.refer(*socket);
         return go_on();
     }
 
-    typename base::yielded await_resume() noexcept {
-        if (result == outcome::success && this->mistake == std::errc{}) [[likely]]
-            return {no_error(), this->want.value};
-        return {failure(), this->want.value};
-    }
-
-private:
-    static buffered_read& of(suspension& self) noexcept {
-        return static_cast<buffered_read&>(static_cast<operation&>(self));
-    }
-
-    static constexpr suspension_type reading{
-        [](suspension& pending, cancellation& by) noexcept {
-            of(pending).end(outcome::canceled, by.aborts());
-            return true;
-        },
-        operation_suspension.describe,
-        true,
-        false,
-        false,
-        [](suspension& complete) noexcept -> std::coroutine_handle<> {
-            buffered_read& self = of(complete);
-            if (!self.has_ended() && self.go_on()) return {};
-            return self.coroutine_;
-        },
-    };
-
     /// Reads until it has enough (false) or has to wait (true).
     bool go_on() noexcept {
         do {
-            if (!this->want.make_room(*this->in)) {
-                this->mistake = std::errc::not_enough_memory;
-                return stop();
+            if (!want_.make_room(*in)) {
+                mistake_ = std::errc::not_enough_memory;
+                stop();
+                return false;
             }
-            room_ = this->want.room(*this->in);
+            room_ = want_.room(*in);
             // As new: the last one has completed, and nobody refers to it.
             buffers = &room_;
             progress = state::idle;
@@ -162,20 +154,18 @@ private:
 
     /// After an operation has completed: whether nothing is left to do.
     bool has_ended() noexcept {
-        if (!this->in) {  // destroyed, and its bytes with it
+        if (!in)  // destroyed, and its bytes with it
             result = outcome::closed;
-            return !stop();
-        }
-        if (result == outcome::success) {
-            this->want.arrived(*this->in, transferred);
-            if (this->want.take(*this->in, this->mistake)) return !stop();
-            if (!must_end()) return false;
+        else if (result == outcome::success) {
+            want_.arrived(*in, transferred);
+            if (!want_.take(*in, mistake_) && !must_end()) return false;
         }
         if (result == outcome::eof)
-            this->want.at_end(*this->in);
-        else
-            this->want.cut_short();
-        return !stop();
+            want_.at_end(*in);
+        else if (result != outcome::success)
+            want_.cut_short();
+        stop();
+        return true;
     }
 
     /// It was asked to end, while or after its last operation has moved some bytes; or there is no
@@ -197,23 +187,14 @@ private:
         return true;
     }
 
-    bool stop() noexcept {
+    void stop() noexcept {
         is_under_way_ = false;
         reference_.forget();
         this->end_reading();
-        return false;
     }
 
-    CURFEW_COLD std::error_code failure() noexcept {
-        if (this->mistake != std::errc{}) return this->mistaken();
-        if (owner->cancelled()) {
-            // What cancels the scope may close the socket for another operation's sake.
-            if (result == outcome::closed) result = outcome::canceled;
-            if (result == outcome::canceled) owner->notice();
-        }
-        return error_of(result, error);
-    }
-
+    Want& want_;
+    std::errc mistake_{};
     platform::buffer room_;
     std::coroutine_handle<> coroutine_;
     socket_reference reference_;
@@ -222,70 +203,119 @@ private:
     bool is_under_way_ = false;
 };
 
+/// Over a socket. The steps are made when they are needed.
+template <class Want, class Stream>
+class buffered_read {
+public:
+    using yielded = result<typename Want::value_type>;
+
+    buffered_read(buffered_parts<Stream>& from, const typename Want::arguments& given) noexcept
+        : from_(from), want_(given) {}
+    buffered_read(const buffered_read&) = delete;
+    buffered_read& operator=(const buffered_read&) = delete;
+    ~buffered_read() {
+        if (phase_ == read_phase::has_steps) [[unlikely]]
+            steps_.~read_steps();
+    }
+
+    operation& op() noexcept { return steps_; }
+    bool is_pending() const noexcept {
+        return phase_ == read_phase::has_steps && steps_.is_under_way();
+    }
+    void end(outcome why, bool abort) noexcept { steps_.end(why, abort); }
+
+    CURFEW_HOT bool await_ready() noexcept { return take_at_once(want_, from_.in, phase_); }
+
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> coroutine) noexcept {
+        socket_state& socket = socket_access::state(from_.stream);
+        const bool used_up =
+            std::exchange(phase_, read_phase::has_steps) == read_phase::share_used_up;
+        ::new (static_cast<void*>(std::addressof(steps_)))
+            read_steps<Want>(socket, from_.in, want_);
+        if constexpr (std::is_base_of_v<promise_base, Promise>)
+            return steps_.begin(coroutine, fiber_of(coroutine), used_up);
+        else
+            return steps_.begin(coroutine, outside_fiber(socket.loop), used_up);
+    }
+
+    CURFEW_HOT yielded await_resume() noexcept {
+        if (phase_ == read_phase::has_steps) [[unlikely]]
+            return {steps_.ending(), want_.value()};
+        return {no_error(), want_.value()};
+    }
+
+private:
+    buffered_parts<Stream>& from_;
+    Want want_;
+    read_phase phase_ = read_phase::begun;
+    union {
+        read_steps<Want> steps_;
+    };
+};
+
 /// Over any other stream. Its reads are the steps of a task, and what ends those ends it.
 template <class Want, class Stream>
-class buffered_read_by_task : public buffered_awaiter<Want> {
-    using base = buffered_awaiter<Want>;
-
+class buffered_read_by_task {
 public:
+    using yielded = result<typename Want::value_type>;
     using enable_limits = void;
 
-    buffered_read_by_task(Stream& from, read_buffer& buffer, const Want& wanted) noexcept
-        : base(buffer, wanted), stream_(from) {}
+    buffered_read_by_task(buffered_parts<Stream>& from,
+                          const typename Want::arguments& given) noexcept
+        : from_(from), want_(given) {}
+
+    CURFEW_HOT bool await_ready() noexcept { return take_at_once(want_, from_.in, phase_); }
 
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> coroutine) {
         static_assert(std::is_base_of_v<promise_base, Promise>,
                       "curfew: a buffered stream over a stream that is no socket of curfew's is "
                       "read in a curfew::task");
-        work_ = this->is_there ? wait_for_next_turn() : read();
+        want_.prepare();
+        work_ = read(std::exchange(phase_, read_phase::has_steps) == read_phase::share_used_up);
         awaiter_.emplace(awaiter_in_task(work_));
         awaiter_->await_suspend(coroutine);
     }
 
-    typename base::yielded await_resume() {
-        const std::error_code ec = awaiter_ ? awaiter_->await_resume() : std::error_code();
-        if (this->mistake != std::errc{}) return {this->mistaken(), this->want.value};
-        return {ec, this->want.value};
+    yielded await_resume() {
+        if (phase_ != read_phase::has_steps) return {no_error(), want_.value()};
+        const std::error_code ec = awaiter_->await_resume();
+        if (mistake_ != std::errc{}) return {std::make_error_code(mistake_), want_.value()};
+        return {ec, want_.value()};
     }
 
 private:
-    task<std::error_code> wait_for_next_turn() {
-        co_await next_turn{};
-        co_return std::error_code();
-    }
-
-    task<std::error_code> read() {
-        if (this->in->reader) {
-            this->mistake = std::errc::operation_in_progress;
+    task<std::error_code> read(bool used_up) {
+        if (co_await is_cancelled{}) co_return errc::canceled;
+        if (from_.in.reader) {
+            mistake_ = std::errc::operation_in_progress;
             co_return std::error_code();
         }
-        if (co_await is_cancelled{}) co_return errc::canceled;
-        if (this->want.take(*this->in, this->mistake)) co_return std::error_code();
-        struct reading {
-            buffered_read_by_task& self;
-            explicit reading(buffered_read_by_task& of) noexcept : self(of) {
-                self.begin_reading();
-            }
-            ~reading() { self.end_reading(); }
-        } const under_way(*this);
+        if (want_.take(from_.in, mistake_)) {
+            if (used_up) co_await next_turn{};
+            co_return std::error_code();
+        }
+        buffered_reader reading(from_.in);
+        from_.in.reader = &reading;
         for (;;) {
-            if (!this->want.make_room(*this->in)) {
-                this->mistake = std::errc::not_enough_memory;
+            if (!want_.make_room(*reading.in)) {
+                mistake_ = std::errc::not_enough_memory;
                 co_return std::error_code();
             }
-            const platform::buffer room = this->want.room(*this->in);
-            const auto [ec, n] = co_await stream_.read_some(mutable_buffer(room.data, room.size));
-            if (!this->in) co_return errc::closed;  // the buffer is gone
-            this->want.arrived(*this->in, n);
-            if (n > 0 && this->want.take(*this->in, this->mistake)) co_return std::error_code();
-            const std::error_code end = ec || n > 0 ? ec : make_error_code(errc::eof);
-            if (!end) continue;
-            if (end == errc::eof)
-                this->want.at_end(*this->in);
-            else
-                this->want.cut_short();
-            co_return end;
+            const platform::buffer room = want_.room(*reading.in);
+            const auto [ec, n] =
+                co_await from_.stream.read_some(mutable_buffer(room.data, room.size));
+            if (!reading.in) co_return errc::closed;  // it is gone, with its bytes
+            want_.arrived(*reading.in, n);
+            if (n > 0 && want_.take(*reading.in, mistake_)) co_return std::error_code();
+            if (n > 0 && !ec) continue;
+            if (!ec || ec == errc::eof) {  // (Of a stream that says nothing, too.)
+                want_.at_end(*reading.in);
+                co_return errc::eof;
+            }
+            want_.cut_short();
+            co_return ec;
         }
     }
 
@@ -323,7 +353,10 @@ private:
         void await_resume() const noexcept {}
     };
 
-    Stream& stream_;
+    buffered_parts<Stream>& from_;
+    Want want_;
+    read_phase phase_ = read_phase::begun;
+    std::errc mistake_{};
     task<std::error_code> work_;
     std::optional<task<std::error_code>::awaiter> awaiter_;
 };

@@ -1,9 +1,11 @@
 // What a read of a buffered stream wants, and how it is found among the bytes that are there.
 //
-// Each of these has the same members. `take` takes what is wanted from the buffer, or finds that it
-// will never be there; false: more has to be read. `make_room` and `room` say where to, and
-// `arrived` is told how much it was. `at_end` and `cut_short` give what there is all the same, at
-// the end of the stream and with any other error. `value` is what the read yields.
+// Each of these is made of the `arguments` of the read and has the same members. `take_at_once`
+// takes what is wanted from the buffer if it is there; else all begins with `prepare`. `take` does
+// the same, or finds that it will never be there; false: more has to be read. `make_room` and
+// `room` say where to, and `arrived` is told how much it was. `at_end` and `cut_short` give what
+// there is all the same, at the end of the stream and with any other error. `value` is what the
+// read yields.
 #pragma once
 
 #include <cstddef>
@@ -12,6 +14,7 @@
 #include <system_error>
 
 #include "../buffer.hpp"
+#include "../core/find_byte.hpp"
 #include "../core/read_buffer.hpp"
 
 CURFEW_SYSTEM_HEADER
@@ -19,132 +22,194 @@ CURFEW_SYSTEM_HEADER
 namespace curfew::detail {
 
 /// Something that is shown where it is in the buffer.
-struct wants_view {
-    std::string_view value;
+class wants_view {
+public:
+    using value_type = std::string_view;
+    value_type value() const noexcept { return {shown_, size_}; }
 
     bool make_room(read_buffer& in) noexcept { return in.make_room(); }
     platform::buffer room(const read_buffer& in) noexcept { return in.room(); }
     void arrived(read_buffer& in, std::size_t count) noexcept { in.add(count); }
     /// The rest, which is whatever there is.
-    void at_end(read_buffer& in) noexcept { value = in.take(in.size()); }
+    void at_end(read_buffer& in) noexcept {
+        show(in.data(), in.size());
+        in.consume(in.size());
+    }
     void cut_short() noexcept {}
+
+protected:
+    void show(const char* bytes, std::size_t count) noexcept {
+        shown_ = bytes;
+        size_ = count;
+    }
+
+private:
+    const char* shown_;  // set by `show` and by each `prepare`
+    std::size_t size_;
 };
 
 /// A line without its end, which is "\n" or "\r\n".
-struct wants_line : wants_view {
-    std::size_t limit;
-    std::size_t searched = 0;  // so much of what is there has no "\n" in it
+class wants_line : public wants_view {
+public:
+    struct arguments {
+        std::size_t limit;
+    };
+    explicit wants_line(const arguments& given) noexcept : limit_(given.limit) {}
 
-    explicit wants_line(std::size_t most) noexcept : limit(most) {}
+    CURFEW_HOT bool take_at_once(read_buffer& in) noexcept {
+        const char* const end = find_byte(in.data(), in.size(), '\n');
+        return end && take_until(in, end);
+    }
 
-    CURFEW_HOT bool take(read_buffer& in, std::errc& mistake) noexcept {
+    void prepare() noexcept {
+        searched_ = 0;
+        show(nullptr, 0);
+    }
+
+    bool take(read_buffer& in, std::errc& mistake) noexcept {
         const char* const begin = in.data();
         const std::size_t held = in.size();
-        if (held == searched) return false;
-        const void* const found = std::memchr(begin + searched, '\n', held - searched);
-        if (!found) [[unlikely]]
-            return note_searched(begin, held, mistake);
-        const auto end = static_cast<std::size_t>(static_cast<const char*>(found) - begin);
-        const std::size_t length = end > 0 && begin[end - 1] == '\r' ? end - 1 : end;
-        if (length > limit) [[unlikely]] {
-            mistake = std::errc::message_size;
-            return true;
-        }
-        value = {begin, length};
-        in.consume(end + 1);
+        if (held == searched_) return false;
+        const char* const end = find_byte(begin + searched_, held - searched_, '\n');
+        if (end && take_until(in, end)) return true;
+        searched_ = held;
+        // If there is no end yet, it may follow.
+        if (!end && held - (begin[held - 1] == '\r') <= limit_) return false;
+        mistake = std::errc::message_size;
         return true;
     }
 
 private:
-    CURFEW_COLD bool note_searched(const char* begin, std::size_t held,
-                                   std::errc& mistake) noexcept {
-        searched = held;
-        if (held - (begin[held - 1] == '\r') <= limit) return false;  // its end may follow
-        mistake = std::errc::message_size;
+    /// False: it is too long.
+    CURFEW_HOT bool take_until(read_buffer& in, const char* end) noexcept {
+        const char* const begin = in.data();
+        auto length = static_cast<std::size_t>(end - begin);
+        if (length > 0 && end[-1] == '\r') --length;
+        if (length > limit_) [[unlikely]]
+            return false;
+        show(begin, length);
+        in.consume_until(end + 1);
         return true;
     }
+
+    std::size_t limit_;
+    std::size_t searched_;  // so much of what is there has no "\n" in it
 };
 
 /// All up to a delimiter, and that.
-struct wants_delimiter : wants_view {
-    std::string_view delimiter;
-    std::size_t limit;
-    std::size_t searched = 0;  // no delimiter begins before this
+class wants_delimiter : public wants_view {
+public:
+    struct arguments {
+        std::string_view delimiter;
+        std::size_t limit;
+    };
+    explicit wants_delimiter(const arguments& given) noexcept : given_(given) { prepare(); }
 
-    wants_delimiter(std::string_view mark, std::size_t most) noexcept
-        : delimiter(mark), limit(most) {}
+    bool take_at_once(read_buffer& in) noexcept {
+        std::errc mistake{};
+        return take(in, mistake) && mistake == std::errc{};
+    }
+
+    void prepare() noexcept {
+        searched_ = 0;
+        show(nullptr, 0);
+    }
 
     bool take(read_buffer& in, std::errc& mistake) noexcept {
+        const auto& [delimiter, limit] = given_;
         if (delimiter.empty()) [[unlikely]] {
             mistake = std::errc::invalid_argument;
             return true;
         }
         const std::string_view held = in.all();
-        const std::size_t at = held.find(delimiter, searched);
+        const std::size_t at = held.find(delimiter, searched_);
         // Without one, the shortest that there may be is longer by a byte than what is there.
         const bool found = at != held.npos;
         if (found ? at + delimiter.size() > limit : held.size() >= limit) [[unlikely]] {
             mistake = std::errc::message_size;
             return true;
         }
-        if (found)
-            value = in.take(at + delimiter.size());
-        else if (held.size() >= delimiter.size())
-            searched = held.size() - delimiter.size() + 1;
+        if (found) {
+            show(held.data(), at + delimiter.size());
+            in.consume(at + delimiter.size());
+        } else if (held.size() >= delimiter.size()) {
+            searched_ = held.size() - delimiter.size() + 1;
+        }
         return found;
     }
+
+private:
+    arguments given_;
+    std::size_t searched_;  // no delimiter begins before this
 };
 
 /// The next so many bytes, which stay there.
-struct wants_look : wants_view {
-    std::size_t count;
+class wants_look : public wants_view {
+public:
+    struct arguments {
+        std::size_t count;
+    };
+    explicit wants_look(const arguments& given) noexcept : count_(given.count) {}
 
-    explicit wants_look(std::size_t bytes) noexcept : count(bytes) {}
-
-    bool take(read_buffer& in, std::errc&) noexcept {
-        if (in.size() < count) return false;
-        value = {in.data(), count};
+    bool take_at_once(read_buffer& in) noexcept {
+        if (in.size() < count_) return false;
+        show(in.data(), count_);
         return true;
     }
-    bool make_room(read_buffer& in) noexcept { return in.make_room(count); }
-    void at_end(read_buffer& in) noexcept { value = in.all(); }
+    void prepare() noexcept { show(nullptr, 0); }
+    bool take(read_buffer& in, std::errc&) noexcept { return take_at_once(in); }
+    bool make_room(read_buffer& in) noexcept { return in.make_room(count_); }
+    void at_end(read_buffer& in) noexcept { show(in.data(), in.size()); }
+
+private:
+    std::size_t count_;
 };
 
 /// Bytes in a buffer of the caller's: as many as there are, or, with `Exact`, as it has room for.
 template <bool Exact>
-struct wants_bytes {
-    mutable_buffer into;
-    std::size_t value = 0;
-    bool directly = false;  // more than is read at a time anyway: past our own buffer
+class wants_bytes {
+public:
+    using value_type = std::size_t;
+    value_type value() const noexcept { return count_; }
 
-    explicit wants_bytes(mutable_buffer buffer) noexcept : into(buffer) {}
+    struct arguments {
+        mutable_buffer into;
+    };
+    explicit wants_bytes(const arguments& given) noexcept : into_(given.into) {}
 
-    bool take(read_buffer& in, std::errc&) noexcept {
-        std::size_t count = into.size - value;
-        if (count > in.size()) count = in.size();
-        if (count > 0) {
-            std::memcpy(into.data + value, in.data(), count);
-            in.consume(count);
-            value += count;
+    bool take_at_once(read_buffer& in) noexcept {
+        std::size_t more = into_.size - count_;
+        if (more > in.size()) more = in.size();
+        if (more > 0) {
+            std::memcpy(into_.data + count_, in.data(), more);
+            in.consume(more);
+            count_ += more;
         }
-        return value == into.size || (!Exact && value > 0);
+        return count_ == into_.size || (!Exact && count_ > 0);
     }
+    void prepare() noexcept {}
+    bool take(read_buffer& in, std::errc&) noexcept { return take_at_once(in); }
     bool make_room(read_buffer& in) noexcept {
-        directly = into.size - value >= in.capacity();
-        return directly || in.make_room();
+        directly_ = into_.size - count_ >= in.capacity();
+        return directly_ || in.make_room();
     }
     platform::buffer room(const read_buffer& in) noexcept {
-        if (directly) return {into.data + value, into.size - value};
+        if (directly_) return {into_.data + count_, into_.size - count_};
         return in.room();
     }
     void arrived(read_buffer& in, std::size_t count) noexcept {
-        if (directly)
-            value += count;
+        if (directly_)
+            count_ += count;
         else
             in.add(count);
     }
     void at_end(read_buffer&) noexcept {}
     void cut_short() noexcept {}
+
+private:
+    mutable_buffer into_;
+    std::size_t count_ = 0;
+    bool directly_ = false;  // more than is read at a time anyway: past our own buffer
 };
 
 }  // namespace curfew::detail

@@ -25,10 +25,9 @@ struct buffered_reader {
     explicit buffered_reader(read_buffer& from) noexcept : in(&from) {}
     buffered_reader(const buffered_reader&) = delete;
     buffered_reader& operator=(const buffered_reader&) = delete;
-    ~buffered_reader() {
-        if (left_behind) [[unlikely]]
-            give_back(left_behind, left_size);
-    }
+    inline ~buffered_reader();
+
+    inline void end_reading() noexcept;
 };
 
 /// One block, which is taken with the first read and grows when something larger has to be in it as
@@ -54,9 +53,7 @@ public:
     std::size_t capacity() const noexcept { return capacity_; }
 
     void consume(std::size_t count) noexcept { begin_ += count; }
-    std::string_view take(std::size_t count) noexcept {
-        return {std::exchange(begin_, begin_ + count), count};
-    }
+    void consume_until(const char* end) noexcept { begin_ = const_cast<char*>(end); }
 
     /// Sees that there is room behind the bytes, so that `whole` of them fit into it together. What
     /// was shown is good no more. False: there is no memory.
@@ -130,5 +127,14 @@ private:
     char* block_ = nullptr;
     std::size_t capacity_;
 };
+
+inline void buffered_reader::end_reading() noexcept {
+    if (in && in->reader == this) in->reader = nullptr;
+}
+
+inline buffered_reader::~buffered_reader() {
+    end_reading();
+    if (left_behind) give_back(left_behind, left_size);
+}
 
 }  // namespace curfew::detail

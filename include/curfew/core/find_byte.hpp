@@ -1,0 +1,33 @@
+// memchr, for what is mostly near.
+#pragma once
+
+#include <cstddef>
+#include <cstring>
+
+#include "../config.hpp"
+
+CURFEW_SYSTEM_HEADER
+
+namespace curfew::detail {
+
+/// The first `byte` of the `size` bytes from `first` on; null: there is none. In the next few
+/// dozens it is found in place, sixteen at a time, where the compiler has instructions for that:
+/// calling memchr costs more than most lines of a protocol are long.
+CURFEW_HOT inline const char* find_byte(const char* first, std::size_t size, char byte) noexcept {
+#if defined(__SSE2__) && (defined(__GNUC__) || defined(__clang__))
+    using sixteen [[gnu::vector_size(16)]] = char;
+    sixteen wanted;
+    for (int i = 0; i < 16; ++i) wanted[i] = byte;
+    for (int near = 0; near < 2 && size >= 16; ++near) {
+        sixteen bytes;
+        std::memcpy(&bytes, first, 16);
+        const auto equal = static_cast<unsigned>(__builtin_ia32_pmovmskb128(bytes == wanted));
+        if (equal) return first + __builtin_ctz(equal);
+        first += 16;
+        size -= 16;
+    }
+#endif
+    return size ? static_cast<const char*>(std::memchr(first, byte, size)) : nullptr;
+}
+
+}  // namespace curfew::detail
