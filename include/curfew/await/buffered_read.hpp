@@ -101,7 +101,7 @@ public:
         if (result != outcome::success && owner->cancelled()) {
             // What cancels the scope may close the socket for another operation's sake.
             if (result == outcome::closed) result = outcome::canceled;
-            if (result == outcome::canceled) owner->notice();
+            if (result == outcome::canceled) owner->note_cut_short();
         }
         return error_of(result, error);
     }
@@ -327,7 +327,7 @@ private:
         bool await_suspend(std::coroutine_handle<Promise> coroutine) noexcept {
             fiber& self = fiber_of(coroutine);
             cancelled = self.cancelled();
-            if (cancelled) self.notice();
+            if (cancelled) self.note_cut_short();
             return false;
         }
         bool await_resume() const noexcept { return cancelled; }
