@@ -3,9 +3,13 @@
 
 #include <array>
 #include <memory>
+#include <string>
+#include <thread>
 
 #include "support/command_reactor.hpp"
+#include "support/effort.hpp"
 #include "support/loop.hpp"
+#include "support/strict_reactor.hpp"
 
 using namespace test;
 
@@ -222,6 +226,63 @@ TEST_CASE("a limit that does not expire costs no extra trip through the loop") {
         return own.reactor->waits;
     };
     CHECK(waits_for(true) == waits_for(false));
+}
+
+REACTOR_TEST(
+    "the loop and its reactor keep what they promise each other, whatever a program does") {
+    io_context ctx(std::make_unique<strict_reactor>(kind));
+    const auto rounds = static_cast<int>(scaled(60));
+    const auto program = [](io_context& c, int times) -> task<> {
+        const auto read = [](tcp::socket& from, std::chrono::microseconds limit,
+                             on_timeout how) -> task<> {
+            std::array<char, 64> buffer;
+            while ((co_await with_timeout(from.read_some(buffer), limit, how)).ok()) {}
+        };
+        const auto write = [](tcp::socket& to) -> task<> {
+            const std::string text(100'000, 'x');
+            while ((co_await with_timeout(write_all(to, text), 1ms)).ok()) {}
+        };
+        for (int i = 0; i < times; ++i) {
+            auto [client, server] = co_await test::connect(c);
+            udp::socket datagrams(c);
+            datagrams.bind(any_port()).value();
+            task_group group(on_error::ignore);
+            const auto how = i % 2 ? on_timeout::close : on_timeout::cancel;
+            group.spawn(read(client, std::chrono::microseconds(i % 7 * 300), how));
+            group.spawn(read(server, 20ms, on_timeout::cancel));
+            group.spawn(write(client));
+            group.spawn(write(server));
+            group.spawn([](udp::socket& socket) -> task<> {
+                std::array<char, 8> buffer;
+                (void)co_await socket.send_to("x", socket.local_endpoint());
+                for (int n = 0; n < 2; ++n)
+                    (void)co_await with_timeout(socket.receive(buffer), 500us);
+            }(datagrams));
+            group.spawn([](tcp::socket& socket) -> task<> {
+                (void)co_await with_timeout(socket.wait(readable), 2ms);
+            }(datagrams.is_open() ? server : client));
+            for (int turns = i % 5; turns > 0; --turns) co_await yield();
+            if (i % 3 == 0) client.abort();
+            if (i % 3 == 1) server.cancel();
+            if (i % 4 == 0) datagrams.close();
+            if (i % 6 == 5) group.cancel();
+            if (i % 8 == 1) {
+                auto again = tcp::socket::adopt(c, server.release());
+                (co_await with_timeout(again.value().wait(writable), 1s)).value();
+            }
+            if (i % 9 == 0) {  // opened again while there may be something to reap
+                blocking_listener listener;
+                client.close();
+                (void)co_await with_timeout(client.connect(listener.endpoint()), i % 2 ? 1s : 0s);
+            }
+            (void)co_await group.join();
+        }
+    };
+    ctx.block_on(program(ctx, rounds));
+    // Wherever it runs: in another thread, and settled or not.
+    std::thread([&] { ctx.block_on(program(ctx, rounds)); }).join();
+    auto rest = ctx.spawn(program(ctx, rounds));
+    while (!rest.done()) ctx.poll_for(1ms);
 }
 
 #if CURFEW_EXCEPTIONS  // its other form is in io_context_test.cpp

@@ -11,44 +11,12 @@
 
 #include <atomic>
 
-#include "../core/plain_array.hpp"
+#include "number_set.hpp"
 #include "readiness.hpp"
 
 CURFEW_SYSTEM_HEADER
 
 namespace curfew {
-
-namespace detail {
-
-/// A set of descriptor numbers: a bit for each.
-class number_set {
-public:
-    /// Makes room for that number. False: there is no memory for it.
-    bool make_room(int number) noexcept {
-        const std::size_t size = static_cast<std::size_t>(number) / bits + 1;
-        if (size <= words_.size()) return true;
-        if (!words_.reserve(size)) return false;
-        while (words_.size() < size) words_.push_back(0);
-        return true;
-    }
-
-    bool has(int number) const noexcept { return words_[index(number)] & mask_of(number); }
-    void add(int number) noexcept { words_[index(number)] |= mask_of(number); }
-    void remove(int number) noexcept { words_[index(number)] &= ~mask_of(number); }
-
-private:
-    static constexpr std::size_t bits = 64;
-    static std::size_t index(int number) noexcept {
-        return static_cast<std::size_t>(number) / bits;
-    }
-    static std::uint64_t mask_of(int number) noexcept {
-        return std::uint64_t{1} << static_cast<std::size_t>(number) % bits;
-    }
-
-    plain_array<std::uint64_t> words_;
-};
-
-}  // namespace detail
 
 /// Linux' epoll, edge-triggered: each socket is registered once.
 class epoll_reactor final : public detail::readiness_reactor {
@@ -307,8 +275,8 @@ private:
     }
 
     /// For less than a second, or for many days. epoll_pwait2 takes nanoseconds but came with Linux
-    /// 5.11, and costs more than epoll_wait; before it, and for a second or more, a limit is rounded
-    /// up to milliseconds.
+    /// 5.11, and costs more than epoll_wait; before it, and for a second or more, a limit is
+    /// rounded up to milliseconds.
     CURFEW_COLD int wait_precisely(std::chrono::nanoseconds time) noexcept {
 #if defined(__GLIBC__) && (__GLIBC__ > 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ >= 35))
         if (has_pwait2().load(std::memory_order_relaxed)) {
@@ -323,7 +291,8 @@ private:
 
     /// Whether epoll_pwait2 may be tried: until it has failed once in this process. An older kernel
     /// says ENOSYS; a sandbox that does not know the call says what its author liked (EPERM,
-    /// EACCES, EINVAL). An error that is not of the call but of the wait comes from epoll_wait, too.
+    /// EACCES, EINVAL). An error that is not of the call but of the wait comes from epoll_wait,
+    /// too.
     static std::atomic<bool>& has_pwait2() noexcept {
         static std::atomic<bool> has{true};
         return has;

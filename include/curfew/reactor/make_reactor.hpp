@@ -102,21 +102,21 @@ inline made_reactor make_reactor(reactor_kind kind) {
 }
 
 /// The best of the platform, first one first.
-inline constexpr std::array preferred_reactors{
+inline constexpr std::array preferred_reactors {
 #if defined(CURFEW_HAS_IOCP)
     reactor_kind::iocp,
 #endif
 #if defined(CURFEW_HAS_IO_URING)
-    reactor_kind::io_uring,
+        reactor_kind::io_uring,
 #endif
 #if defined(CURFEW_HAS_EPOLL)
-    reactor_kind::epoll,
+        reactor_kind::epoll,
 #endif
 #if defined(CURFEW_HAS_POLL)
-    reactor_kind::poll,
+        reactor_kind::poll,
 #endif
 #if defined(CURFEW_HAS_SELECT)
-    reactor_kind::select,
+        reactor_kind::select,
 #endif
 };
 

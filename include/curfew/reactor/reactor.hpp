@@ -22,11 +22,28 @@ enum class close_mode : std::uint8_t {
 /// Starts operations, cancels them and reports their completion: a proactor's language, which a
 /// reactor on readiness calls speaks too (see readiness.hpp).
 ///
-/// One belongs to one `io_context` and is called from its thread only, `wake` excepted. It never
-/// resumes anybody: it calls `op.finish(...)` when nothing outside refers to the operation's
-/// buffers any more, and hands it to `completions`. An operation whose `start` left it pending
-/// is entered as its socket's `reader` or `writer` (or both, for a `wait` for both directions);
-/// `completions::push` takes it out again.
+/// What the loop promises:
+/// - One reactor belongs to one `io_context`. All calls but `wake` come from one thread at a time,
+///   none while another one is under way: from that which runs the loop, or holds it while it does
+///   not run. From one call to the next it may be another thread, except while the loop is settled.
+/// - An operation stays where it is, and its buffers live, until it is delivered. One whose `start`
+///   left it pending is entered as its socket's `reader` or `writer` (or both, for a `wait` for
+///   both directions), of which each is one operation at a time; `completions::push` takes it out
+///   again.
+/// - `op.socket` lives as long as the operation is pending, though it may be another record after
+///   each call: if a closed socket is opened again, what has yet to be reaped of its earlier life
+///   gets a record of its own. So a reactor goes from the operation to the socket when it needs it.
+/// - Nothing is started on a socket without a handle, except a connect. But such a socket may have
+///   a `reader` and a `writer`, which were pending when it was closed.
+///
+/// What the reactor promises:
+/// - It never resumes anybody. It calls `op.finish(...)` when nothing outside refers to the
+///   operation's buffers any more, and hands it to `completions`, each operation once. Both the
+///   operation and its socket are still there until that call of the reactor's returns, and no
+///   longer.
+/// - Nothing throws. Only `start` may fail for want of memory: it completes the operation with
+///   `platform::out_of_memory`. Nobody could be told by the other calls, so these need none: what
+///   they allocate makes them faster, and they do without.
 class reactor {
 public:
     /// Whether an operation is tried without blocking before it is started.
@@ -45,9 +62,9 @@ public:
     virtual int error() const noexcept { return 0; }
 
     /// Begins `op`, whose `progress` is pending, and which could not be done at once by a try. (A
-    /// connect is always begun here; another operation is not if its socket `stays_registered`, unless
-    /// the socket may be ready: it has moved `detail::fair_size` bytes and it is others' turn.)
-    /// A `call` is begun by waiting until the socket is ready for its `interest`; then
+    /// connect is always begun here; another operation is not if its socket `stays_registered`,
+    /// unless the socket may be ready: it has moved `detail::fair_size` bytes and it is others'
+    /// turn.) A `call` is begun by waiting until the socket is ready for its `interest`; then
     /// detail::attempt_call makes it.
     /// True: it is complete (`finish` has been called) and must not be pushed; the coroutine goes
     /// on.
@@ -59,7 +76,8 @@ public:
 
     /// A pending operation is about to be cancelled, and the last `wait` may have left out what is
     /// there for it (see completions::more_may_follow): if it is there, completes the operation and
-    /// delivers it, and returns true. A proactor need not, as what has been done is not lost there.
+    /// delivers it, and returns true. A proactor need not for what the system has: what has been
+    /// done there is not lost.
     virtual bool complete_if_ready(operation&, completions&) noexcept { return false; }
 
     /// Closes the socket's handle and ends its pending operations; those without a reason get
@@ -113,6 +131,24 @@ private:
 };
 
 namespace detail {
+
+/// What `reactor::start` may rely on.
+inline void check_start([[maybe_unused]] const operation& op) noexcept {
+    CURFEW_ASSERT(op.progress == operation::state::pending);
+    CURFEW_ASSERT(op.socket->is_open() || op.kind == operation_kind::connect);
+    // (Itself: one whose turn was over is started again.)
+    CURFEW_ASSERT(!op.waits_for(readiness::readable) || !op.socket->reader ||
+                  op.socket->reader == &op);
+    CURFEW_ASSERT(!op.waits_for(readiness::writable) || !op.socket->writer ||
+                  op.socket->writer == &op);
+}
+
+/// What `reactor::close` and `reactor::release` leave behind.
+inline void check_closed([[maybe_unused]] const socket_state& socket) noexcept {
+    CURFEW_ASSERT(!socket.is_open());
+    CURFEW_ASSERT(!socket.reader || socket.reader->reason != outcome::success);
+    CURFEW_ASSERT(!socket.writer || socket.writer->reason != outcome::success);
+}
 
 /// The reactor of the loop that an open socket belongs to.
 reactor& reactor_of(const socket_state& socket) noexcept;

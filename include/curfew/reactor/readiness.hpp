@@ -14,6 +14,7 @@ namespace curfew::detail {
 class readiness_reactor : public reactor {
 public:
     bool start(operation& op) noexcept final {
+        check_start(op);
         if (op.kind == operation_kind::connect && begin_connect(op)) return true;
         return !watch_for(op);
     }
@@ -47,15 +48,18 @@ public:
 
     void close(socket_state& socket, close_mode how, completions& done) noexcept final {
         end_pending(socket, outcome::closed, done);
-        if (!socket.is_open()) return;
-        if (how == close_mode::abortive) platform::reset_on_close(socket.handle);
-        close_handle(socket);
+        if (socket.is_open()) {
+            if (how == close_mode::abortive) platform::reset_on_close(socket.handle);
+            close_handle(socket);
+        }
+        check_closed(socket);
     }
 
     void release(socket_state& socket, completions& done) noexcept final {
         end_pending(socket, outcome::canceled, done);
         forget_what_is_left(socket);
         forget_handle(socket);
+        check_closed(socket);
     }
 
 protected:

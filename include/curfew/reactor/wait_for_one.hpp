@@ -1,7 +1,6 @@
 // A wait for a single socket, by whichever call the platform has.
 #pragma once
 
-
 #include "../core/operation.hpp"
 #include "../platform/std_chrono.hpp"
 

@@ -1,11 +1,11 @@
 // The raw ring of io_uring: its system calls, and the two queues in memory that the kernel shares.
-// What is done with it is in io_uring.hpp.
+// What is done with it is in submissions.hpp.
 //
 // Kernel facts are from io_uring_setup(2), io_uring_enter(2) and io_uring_register(2), unless it
 // says otherwise.
 #pragma once
 
-#include "../platform/platform.hpp"
+#include "../../platform/platform.hpp"
 
 #if defined(CURFEW_HAS_IO_URING)
 
@@ -19,7 +19,7 @@
 
 CURFEW_SYSTEM_HEADER
 
-namespace curfew::detail {
+namespace curfew::detail::uring {
 
 // What came with Linux 5.17 to 6.1, and may be missing in the headers a program is built with. A
 // kernel that accepts COOP_TASKRUN and TASKRUN_FLAG has the rest, but for SINGLE_ISSUER (6.0) and
@@ -33,6 +33,12 @@ inline constexpr unsigned ring_work_is_due = 1u << 2;           // IORING_SQ_TAS
 inline constexpr std::uint8_t ring_skip_success = 1u << 6;      // IOSQE_CQE_SKIP_SUCCESS
 inline constexpr std::uint16_t ring_poll_first = 1u << 0;       // IORING_RECVSEND_POLL_FIRST
 inline constexpr std::uint32_t ring_socket_nonempty = 1u << 2;  // IORING_CQE_F_SOCK_NONEMPTY
+
+/// Whether what `ring::enter` has returned says that the ring works no more.
+inline bool is_failure(int error) noexcept {
+    return error && error != ETIME && error != EBUSY && !platform::interrupted(error) &&
+           !platform::would_block(error);
+}
 
 /// One in each thread, so that its address stands for the thread.
 inline thread_local constinit char place_in_this_thread{};
@@ -272,6 +278,6 @@ private:
     unsigned head_ = 0;         // of the completions that are not yet taken
 };
 
-}  // namespace curfew::detail
+}  // namespace curfew::detail::uring
 
 #endif
