@@ -18,7 +18,7 @@ CURFEW_HOT inline const char* find_byte(const char* first, std::size_t size, cha
     using sixteen [[gnu::vector_size(16)]] = char;
     sixteen wanted;
     for (int i = 0; i < 16; ++i) wanted[i] = byte;
-    for (int near = 0; near < 2 && size >= 16; ++near) {
+    for (int blocks = 0; blocks < 2 && size >= 16; ++blocks) {
         sixteen bytes;
         std::memcpy(&bytes, first, 16);
         const auto equal = static_cast<unsigned>(__builtin_ia32_pmovmskb128(bytes == wanted));
