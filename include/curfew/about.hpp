@@ -15,6 +15,8 @@
 #include "await/enable_limits.hpp"
 #include "core/awaiter.hpp"
 #include "core/fiber.hpp"
+#include "core/socket_state.hpp"
+#include "reactor/reactor.hpp"
 #include "socket_base.hpp"
 #include "task.hpp"
 

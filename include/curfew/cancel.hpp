@@ -13,6 +13,8 @@
 
 #include "await/enable_limits.hpp"
 #include "await/scoped.hpp"
+#include "core/loop_dependent.hpp"
+#include "loop/queues.hpp"
 #include "platform/std_chrono.hpp"
 
 CURFEW_SYSTEM_HEADER

@@ -4,10 +4,14 @@
 #include <coroutine>
 #include <cstddef>
 #include <optional>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 
+#include "await/requests.hpp"
 #include "await/wait_list.hpp"
+#include "core/outcome.hpp"
+#include "core/suspension.hpp"
 #include "platform/std_memory.hpp"
 #include "result.hpp"
 

@@ -4,7 +4,11 @@
 #include <utility>
 
 #include "await/requests.hpp"
+#include "core/outcome.hpp"
+#include "core/socket_state.hpp"
 #include "io_context.hpp"
+#include "platform/types.hpp"
+#include "reactor/reactor.hpp"
 #include "result.hpp"
 
 CURFEW_SYSTEM_HEADER

@@ -4,6 +4,7 @@
 #include <coroutine>
 
 #include "await/wait_list.hpp"
+#include "core/suspension.hpp"
 #include "result.hpp"
 
 CURFEW_SYSTEM_HEADER

@@ -3,6 +3,8 @@
 
 #include <optional>
 
+#include "core/fiber.hpp"
+#include "core/timer_wheel.hpp"
 #include "platform/std_chrono.hpp"
 #include "sleep.hpp"
 #include "timeout.hpp"

@@ -1,8 +1,10 @@
 // io_context: the loop as its user sees it.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -11,6 +13,7 @@
 #include "frame_resource.hpp"
 #include "join_handle.hpp"
 #include "loop/loop.hpp"
+#include "loop/queues.hpp"
 #include "platform/std_chrono.hpp"
 #include "platform/std_memory.hpp"
 #include "reactor/make_reactor.hpp"

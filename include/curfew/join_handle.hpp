@@ -4,6 +4,7 @@
 #include <coroutine>
 #include <utility>
 
+#include "core/suspension.hpp"
 #include "loop/loop.hpp"
 #include "result.hpp"
 #include "task.hpp"

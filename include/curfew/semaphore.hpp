@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "await/wait_list.hpp"
+#include "core/suspension.hpp"
 #include "result.hpp"
 
 CURFEW_SYSTEM_HEADER

@@ -17,6 +17,7 @@
 #include "error.hpp"
 #include "io_context.hpp"
 #include "loop/loop.hpp"
+#include "loop/queues.hpp"
 #include "platform/platform.hpp"
 #include "platform/signal_records.hpp"
 #include "result.hpp"

@@ -3,9 +3,12 @@
 
 #include <coroutine>
 
+#include "core/suspension.hpp"
 #include "core/time.hpp"
+#include "core/timer_wheel.hpp"
 #include "io_context.hpp"
 #include "loop/loop.hpp"
+#include "loop/queues.hpp"
 #include "platform/std_chrono.hpp"
 #include "result.hpp"
 

@@ -1,8 +1,12 @@
 // What all sockets have in common beyond other descriptors: names and options.
 #pragma once
 
+#include <system_error>
+
 #include "descriptor_base.hpp"
+#include "error.hpp"
 #include "ip/endpoint.hpp"
+#include "platform/types.hpp"
 
 CURFEW_SYSTEM_HEADER
 

@@ -1,9 +1,19 @@
 // What stream sockets and their acceptors have in common, whatever the family of their addresses.
 #pragma once
 
+#include <cstddef>
 #include <span>
+#include <system_error>
 #include <utility>
 
+#include "await/requests.hpp"
+#include "buffer.hpp"
+#include "core/operation.hpp"
+#include "core/outcome.hpp"
+#include "core/socket_state.hpp"
+#include "error.hpp"
+#include "platform/types.hpp"
+#include "result.hpp"
 #include "socket_base.hpp"
 
 CURFEW_SYSTEM_HEADER

@@ -3,12 +3,14 @@
 
 #include <coroutine>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <system_error>
 #include <type_traits>
 #include <utility>
 
 #include "core/call_site.hpp"
+#include "core/suspension.hpp"
 #include "io_context.hpp"
 #include "join_handle.hpp"
 #include "loop/loop.hpp"

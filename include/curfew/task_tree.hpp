@@ -1,11 +1,13 @@
 // What the tasks of a context are doing: io_context::tasks and io_context::dump.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <optional>
+#include <source_location>
 #include <span>
 #include <string>
 #include <string_view>
@@ -13,6 +15,12 @@
 #include <vector>
 
 #include "await/branches.hpp"
+#include "core/fiber.hpp"
+#include "core/promise.hpp"
+#include "core/ready_queue.hpp"
+#include "core/socket_state.hpp"
+#include "core/suspension.hpp"
+#include "core/timer_wheel.hpp"
 #include "io_context.hpp"
 #include "ip/endpoint.hpp"
 #include "platform/std_chrono.hpp"

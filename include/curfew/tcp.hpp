@@ -1,6 +1,13 @@
 // TCP: connections and the acceptor that takes them in.
 #pragma once
 
+#include <system_error>
+
+#include "await/requests.hpp"
+#include "io_context.hpp"
+#include "ip/endpoint.hpp"
+#include "platform/types.hpp"
+#include "result.hpp"
 #include "stream_socket.hpp"
 
 CURFEW_SYSTEM_HEADER

@@ -7,8 +7,10 @@
 #include <type_traits>
 #include <utility>
 
+#include "core/suspension.hpp"
 #include "error.hpp"
 #include "loop/loop.hpp"
+#include "loop/queues.hpp"
 #include "platform/std_memory.hpp"
 #include "result.hpp"
 #include "task.hpp"

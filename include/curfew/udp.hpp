@@ -1,8 +1,18 @@
 // UDP: datagrams.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <system_error>
 #include <utility>
 
+#include "await/requests.hpp"
+#include "buffer.hpp"
+#include "core/socket_state.hpp"
+#include "error.hpp"
+#include "io_context.hpp"
+#include "platform/types.hpp"
+#include "result.hpp"
 #include "socket_base.hpp"
 
 CURFEW_SYSTEM_HEADER

@@ -4,11 +4,14 @@
 
 #include <coroutine>
 #include <cstddef>
+#include <source_location>
 #include <type_traits>
 #include <utility>
 
 #include "../core/awaiter.hpp"
+#include "../core/suspension.hpp"
 #include "../loop/loop.hpp"
+#include "../loop/queues.hpp"
 #include "../result.hpp"
 #include "../task.hpp"
 

@@ -2,7 +2,12 @@
 // is in is cancelled, or where its socket is asked to. All of these come here.
 #pragma once
 
+#include "../core/operation.hpp"
+#include "../core/outcome.hpp"
+#include "../core/socket_state.hpp"
+#include "../core/suspension.hpp"
 #include "../loop/loop.hpp"
+#include "../platform/types.hpp"
 
 CURFEW_SYSTEM_HEADER
 

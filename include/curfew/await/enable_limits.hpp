@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "../core/awaiter.hpp"
+#include "../core/suspension.hpp"
 #include "operation_awaiter.hpp"
 
 CURFEW_SYSTEM_HEADER

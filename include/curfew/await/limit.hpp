@@ -8,10 +8,14 @@
 #pragma once
 
 #include <coroutine>
+#include <cstdint>
 #include <system_error>
 #include <type_traits>
+#include <utility>
 
 #include "../core/fiber.hpp"
+#include "../core/outcome.hpp"
+#include "../core/suspension.hpp"
 #include "../core/time.hpp"
 #include "operation_awaiter.hpp"
 #include "scoped.hpp"

@@ -7,9 +7,12 @@
 
 #include <concepts>
 #include <coroutine>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 
+#include "../core/operation.hpp"
+#include "../core/outcome.hpp"
 #include "../error.hpp"
 #include "../result.hpp"
 #include "../task.hpp"

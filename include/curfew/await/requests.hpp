@@ -3,10 +3,15 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
+#include <cstdint>
 #include <span>
+#include <system_error>
 #include <utility>
 
 #include "../buffer.hpp"
+#include "../core/operation.hpp"
+#include "../core/socket_state.hpp"
 #include "../ip/endpoint.hpp"
 #include "../result.hpp"
 #include "operation_awaiter.hpp"

@@ -8,6 +8,12 @@
 // ways need nothing else and the common ones keep nothing for them.
 #pragma once
 
+#include <cstddef>
+
+#include "../core/fiber.hpp"
+#include "../core/outcome.hpp"
+#include "../core/socket_state.hpp"
+#include "../platform/types.hpp"
 #include "cancel_operation.hpp"
 
 #if CURFEW_DEFINITIONS

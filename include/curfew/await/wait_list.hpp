@@ -2,8 +2,11 @@
 #pragma once
 
 #include <coroutine>
+#include <system_error>
 #include <utility>
 
+#include "../core/outcome.hpp"
+#include "../core/suspension.hpp"
 #include "../error.hpp"
 #include "../loop/loop.hpp"
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "operation.hpp"
+#include "ready_queue.hpp"
 
 CURFEW_SYSTEM_HEADER
 

@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "operation.hpp"
+#include "ready_queue.hpp"
 #include "socket_reference.hpp"
 #include "timer_wheel.hpp"
 

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <system_error>
 
 #include "../config.hpp"
 #include "../platform/platform.hpp"

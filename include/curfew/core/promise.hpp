@@ -5,6 +5,7 @@
 #include <concepts>
 #include <coroutine>
 #include <exception>
+#include <type_traits>
 #include <utility>
 
 #include "../platform/std_memory.hpp"

@@ -3,10 +3,12 @@
 
 #include <array>
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 #include "../platform/platform.hpp"
 #include "../result.hpp"

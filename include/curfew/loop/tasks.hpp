@@ -12,6 +12,7 @@
 #include "../core/frame_memory.hpp"
 #include "../core/promise.hpp"
 #include "../core/ready_queue.hpp"
+#include "../core/suspension.hpp"
 #include "../platform/std_memory.hpp"
 #include "fiber_tree.hpp"
 #include "limits.hpp"

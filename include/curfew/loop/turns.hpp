@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "../core/suspension.hpp"
 #include "../core/trampoline.hpp"
 #include "../core/turn_clock.hpp"
 #include "../platform/std_chrono.hpp"

@@ -3,6 +3,8 @@
 // header's functions.
 #pragma once
 
+#include <cstddef>
+
 #include "platform.hpp"
 
 CURFEW_SYSTEM_HEADER

@@ -2,6 +2,8 @@
 // can be done at once on any reactor.
 #pragma once
 
+#include <cstddef>
+
 #include "../core/operation.hpp"
 #include "wait_failure.hpp"
 #include "wait_for_one.hpp"

@@ -4,6 +4,7 @@
 #include <array>
 #include <optional>
 #include <string_view>
+#include <system_error>
 
 #include "../platform/std_memory.hpp"
 #include "../result.hpp"

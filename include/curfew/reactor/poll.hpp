@@ -5,7 +5,12 @@
 
 #if defined(CURFEW_HAS_POLL)
 
+#include <string_view>
+
+#include "../core/completions.hpp"
+#include "../core/operation.hpp"
 #include "../core/plain_array.hpp"
+#include "../core/socket_state.hpp"
 #include "sanitizing.hpp"
 
 CURFEW_SYSTEM_HEADER

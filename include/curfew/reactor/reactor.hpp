@@ -1,9 +1,11 @@
 // The interface between the loop and the operating system. Programs may plug in their own.
 #pragma once
 
+#include <cstdint>
 #include <string_view>
 
 #include "../core/completions.hpp"
+#include "../core/socket_state.hpp"
 #include "../platform/std_chrono.hpp"
 
 CURFEW_SYSTEM_HEADER

@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "../core/outcome.hpp"
+#include "../core/socket_state.hpp"
 #include "attempt.hpp"
 #include "reactor.hpp"
 

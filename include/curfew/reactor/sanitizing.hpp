@@ -28,7 +28,13 @@
 // would never see it.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+
+#include "../core/completions.hpp"
+#include "../core/operation.hpp"
 #include "../core/plain_array.hpp"
+#include "../core/socket_state.hpp"
 #include "../platform/std_chrono.hpp"
 #include "readiness.hpp"
 #include "wait_failure.hpp"

@@ -5,6 +5,12 @@
 
 #if defined(CURFEW_HAS_SELECT)
 
+#include <cstddef>
+#include <string_view>
+
+#include "../core/completions.hpp"
+#include "../core/operation.hpp"
+#include "../core/socket_state.hpp"
 #include "sanitizing.hpp"
 
 CURFEW_SYSTEM_HEADER

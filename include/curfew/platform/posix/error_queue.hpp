@@ -1,6 +1,7 @@
 // What became of datagrams that were sent: Linux keeps it with the socket.
 #pragma once
 
+#include <cstddef>
 #include <cstring>
 
 #include "../types.hpp"

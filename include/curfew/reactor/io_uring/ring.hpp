@@ -14,8 +14,12 @@
 #include <sys/syscall.h>
 
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <new>
 #include <utility>
+
+#include "../core/completions.hpp"
 
 CURFEW_SYSTEM_HEADER
 
