@@ -12,6 +12,7 @@
 #include "await/buffered_read.hpp"
 #include "await/read_wants.hpp"
 #include "buffer.hpp"
+#include "core/operation.hpp"
 #include "core/read_buffer.hpp"
 #include "socket_base.hpp"
 #include "stream.hpp"

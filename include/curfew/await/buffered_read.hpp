@@ -10,14 +10,20 @@
 
 #include <coroutine>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <system_error>
 #include <type_traits>
 #include <utility>
 
+#include "../buffer.hpp"
+#include "../core/operation.hpp"
 #include "../core/read_buffer.hpp"
 #include "../core/socket_reference.hpp"
+#include "../core/suspension.hpp"
 #include "../error.hpp"
+#include "../platform/std_memory.hpp"
+#include "../reactor/reactor.hpp"
 #include "../result.hpp"
 #include "../task.hpp"
 #include "start.hpp"
