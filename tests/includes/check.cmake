@@ -53,8 +53,9 @@ set(standard
     curfew/platform/std_chrono.hpp "std::chrono::"
     curfew/platform/std_memory.hpp "std::(unique_ptr|make_unique|shared_ptr|make_shared|addressof|destroy_at)")
 
-# Types of ours whose names others use for what is none of them.
-set(common address event limits loop option pause shield sockets tasks waker)
+# Types of ours by whose name they are known: those of two words, and these. (Others are words that also
+# mean something else.)
+set(known_by_one_word operation outcome completions suspension reactor fiber nursery cancellation)
 
 # Includes that break the rule and are known: to be empty.
 set(exceptions)
@@ -127,6 +128,10 @@ foreach(header IN LISTS headers)
     find_layer(${header})
     set(own ${layer})
     foreach(file IN LISTS files_of_${header})
+        if(NOT file IN_LIST headers)
+            list(APPEND wrong "${header} includes ${file}, which is not there")
+            continue()
+        endif()
         find_layer(${file})
         if((layer GREATER own OR (layer EQUAL opt_in AND NOT own EQUAL opt_in))
                 AND NOT "${header} > ${file}" IN_LIST exceptions
@@ -165,7 +170,8 @@ foreach(header IN LISTS headers)
     list(REMOVE_DUPLICATES words)
     foreach(type IN LISTS types)
         list(LENGTH defined_in_${type} definitions)
-        if(NOT definitions EQUAL 1 OR NOT type IN_LIST words OR type IN_LIST common
+        if(NOT definitions EQUAL 1 OR NOT type IN_LIST words
+                OR NOT (type MATCHES "_" OR type IN_LIST known_by_one_word)
                 OR defined_in_${type} IN_LIST brought)
             continue()
         endif()

@@ -10,7 +10,12 @@
 #include <sys/epoll.h>
 
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
 
+#include "../core/completions.hpp"
+#include "../core/operation.hpp"
 #include "number_set.hpp"
 #include "readiness.hpp"
 

@@ -13,8 +13,11 @@
 
 #if defined(CURFEW_HAS_IO_URING)
 
+#include <cstdint>
+#include <string_view>
 #include <utility>
 
+#include "../core/outcome.hpp"
 #include "../core/plain_array.hpp"
 #include "attempt.hpp"
 #include "io_uring/movable_requests.hpp"

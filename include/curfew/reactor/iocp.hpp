@@ -12,8 +12,10 @@
 
 #if defined(CURFEW_HAS_IOCP)
 
+#include <string_view>
 #include <utility>
 
+#include "../core/outcome.hpp"
 #include "attempt.hpp"
 #include "iocp/calls.hpp"
 #include "iocp/packets.hpp"

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "../core/completions.hpp"
+#include "../core/outcome.hpp"
 #include "../core/socket_state.hpp"
 #include "../platform/std_chrono.hpp"
 

@@ -6,6 +6,9 @@
 
 #if defined(CURFEW_HAS_IO_URING)
 
+#include <cstddef>
+#include <cstdint>
+
 #include "../../core/operation.hpp"
 #include "../attempt.hpp"
 #include "request_table.hpp"

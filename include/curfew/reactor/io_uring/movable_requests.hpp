@@ -16,8 +16,10 @@
 
 #if defined(CURFEW_HAS_IO_URING)
 
+#include <cstdint>
 #include <utility>
 
+#include "../../core/socket_state.hpp"
 #include "requests.hpp"
 
 CURFEW_SYSTEM_HEADER

@@ -7,6 +7,7 @@
 
 #if defined(CURFEW_HAS_IO_URING)
 
+#include <cstdint>
 #include <new>
 #include <utility>
 

@@ -6,9 +6,12 @@
 
 #if defined(CURFEW_HAS_IO_URING)
 
+#include <cstddef>
 #include <utility>
 
 #include "../../core/completions.hpp"
+#include "../../core/outcome.hpp"
+#include "../../core/socket_state.hpp"
 #include "submissions.hpp"
 
 CURFEW_SYSTEM_HEADER

@@ -19,7 +19,7 @@
 #include <new>
 #include <utility>
 
-#include "../core/completions.hpp"
+#include "../../core/completions.hpp"
 
 CURFEW_SYSTEM_HEADER
 

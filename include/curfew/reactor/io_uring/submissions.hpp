@@ -7,6 +7,7 @@
 #if defined(CURFEW_HAS_IO_URING)
 
 #include <cstddef>
+#include <cstdint>
 
 #include "entries.hpp"
 #include "request_table.hpp"

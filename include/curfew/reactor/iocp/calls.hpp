@@ -5,8 +5,13 @@
 
 #if defined(CURFEW_HAS_IOCP)
 
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <utility>
 
+#include "../../core/outcome.hpp"
+#include "../../core/socket_state.hpp"
 #include "../attempt.hpp"
 #include "packets.hpp"
 #include "system_calls.hpp"

@@ -6,6 +6,7 @@
 #if defined(CURFEW_HAS_IOCP)
 
 #include <cstddef>
+#include <cstdint>
 #include <new>
 #include <utility>
 
