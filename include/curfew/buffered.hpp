@@ -153,6 +153,7 @@ public:
         noexcept(std::declval<stream_type&>().write_some(std::forward<Source>(buffers)...))) {
         return parts_.stream.write_some(std::forward<Source>(buffers)...);
     }
+    /// The same, of all the bytes.
     template <class... Source>
     auto write_all(Source&&... buffers) {
         return curfew::write_all(parts_.stream, std::forward<Source>(buffers)...);
@@ -160,6 +161,7 @@ public:
 
     /// The stream. What is read from it directly is missing here.
     stream_type& next_layer() noexcept { return parts_.stream; }
+    /// The same, of a constant.
     const stream_type& next_layer() const noexcept { return parts_.stream; }
 
     /// The socket at the bottom, for `about`.
