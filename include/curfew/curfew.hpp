@@ -15,6 +15,8 @@
 #include "ip/address.hpp"
 #include "ip/endpoint.hpp"
 #include "join_handle.hpp"
+#include "local.hpp"
+#include "pipe.hpp"
 #include "result.hpp"
 #include "semaphore.hpp"
 #include "signals.hpp"

@@ -27,6 +27,19 @@ struct socket_access {
     }
 };
 
+/// Closes a handle that nobody has taken.
+struct unowned_handle {
+    platform::socket_handle handle;
+
+    explicit unowned_handle(platform::socket_handle made = platform::invalid_socket) noexcept
+        : handle(made) {}
+    unowned_handle(const unowned_handle&) = delete;
+    unowned_handle& operator=(const unowned_handle&) = delete;
+    ~unowned_handle() {
+        if (handle != platform::invalid_socket) platform::close(handle);
+    }
+};
+
 /// Base of all that owns a descriptor. Movable, also while operations are pending; a moved-from one
 /// is closed.
 class descriptor_base {
