@@ -46,12 +46,16 @@ struct receive_with_request : operation_call, request_of<operation_kind::call>, 
     buffers_of<1> bytes;
     platform::socket_handle* list;  // with room for platform::max_descriptors
     std::size_t* count;
+    bool is_empty;  // and of a stream: there is nothing to wait for
 
     receive_with_request(socket_state* on, const platform::buffer& buffer,
                          platform::socket_handle* descriptors, std::size_t& number) noexcept
-        : operation_call{make, "receive",
-                         on->type == platform::transport::stream && buffer.size > 0},
-          request_of{on}, bytes{{buffer}}, list(descriptors), count(&number) {}
+        : operation_call{make, "receive", false}, request_of{on}, bytes{{buffer}},
+          list(descriptors), count(&number) {
+        const bool is_stream = on->type == platform::transport::stream;
+        is_empty = is_stream && buffer.size == 0;
+        nothing_is_eof = is_stream && !is_empty;
+    }
 
     void describe(operation& op) const noexcept {
         bytes.describe(op);
@@ -59,6 +63,7 @@ struct receive_with_request : operation_call, request_of<operation_kind::call>, 
     }
     static platform::transfer make(const operation& op) {
         const auto& self = static_cast<const receive_with_request&>(*op.call);
+        if (self.is_empty) return {};
         return platform::receive_with(op.socket->handle, op.buffers, op.buffer_count, self.list,
                                       *self.count);
     }

@@ -155,6 +155,7 @@ inline transfer send_to(socket_handle handle, const buffer* list, std::size_t si
     detail::buffer_vector buffers(list, size, 0);
     detail::native_address address;
     if (receiver) address = detail::to_native(*receiver);
+    if (address.size == 0) return {0, EINVAL};  // no name; it would pass for no receiver
     msghdr header = detail::message(buffers, receiver ? &address : nullptr);
     return detail::transferring(
         [&] { return ::sendmsg(handle, &header, detail::send_flags | detail::no_wait); });
