@@ -304,8 +304,8 @@ private:
     template <class Socket>
     friend struct detail::accept_request;
     friend result<std::pair<socket, socket>> pair(io_context& context);
-    socket(detail::loop& own, native_handle_type handle, bool more_behind)
-        : local_socket(own, handle, more_behind) {}
+    socket(detail::loop& own, native_handle_type handle, bool ignore_short_reads)
+        : local_socket(own, handle, ignore_short_reads) {}
 };
 
 /// Takes in connections at a name.
