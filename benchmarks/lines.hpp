@@ -1,8 +1,9 @@
 // What the programs share that read lines: the text, and where it comes from.
 //
-// All of them read lines of 1 to 14 bytes, as protocols have them, from a TCP connection, `--batch` of them at a time:
-// so many are sent with one call, all of which the connection has room for, when those before have
-// been read. Sending is the program's own and measured with all; it costs the same for everyone.
+// All of them read lines of 1 to 14 bytes, as protocols have them, from a TCP connection, `--batch`
+// of them at a time: so many are sent with one call, all of which the connection has room for, when
+// those before have been read. Sending is the program's own and measured with all; it costs the
+// same for everyone.
 #pragma once
 
 #include "counter.hpp"
@@ -10,6 +11,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <sys/socket.h>
 
@@ -28,12 +30,20 @@ public:
           counter_(batch_ * 10, lines_) {
         for (unsigned long i = 0; i < batch_; ++i)
             text_ += std::string(1 + i % 14, static_cast<char>('a' + i % 26)) + "\r\n";
+        for (std::size_t from = 0, end; from < text_.size(); from = end + 2) {
+            end = text_.find('\r', from);
+            all_.push_back(std::string_view(text_).substr(from, end - from));
+        }
         if (text_.size() > std::size_t{60} << 10) fail("--batch", "is more than a socket holds");
     }
 
     /// All batches that there will be, those before and behind what is measured included.
     unsigned long batches() const noexcept { return 11 + lines_ / batch_; }
     unsigned long batch() const noexcept { return batch_; }
+
+    /// What is sent, and the lines in it.
+    const std::string& text() const noexcept { return text_; }
+    const std::vector<std::string_view>& lines() const noexcept { return all_; }
 
     /// Sends a batch.
     void send_to(int peer) const {
@@ -62,6 +72,7 @@ private:
     unsigned long lines_;
     counter counter_;
     std::string text_;
+    std::vector<std::string_view> all_;
     std::size_t bytes_ = 0;  // of this batch
 };
 

@@ -1,4 +1,5 @@
-// Lines with curfew, on any reactor; with `--limit cancel`, a limit on each.
+// Lines with curfew, on any reactor; with `--limit cancel`, a limit on each. `--what loop` takes
+// them all at once, and does the same with each of them: what is left is what a line costs.
 
 #include "lines.hpp"
 #include "reactor_option.hpp"
@@ -36,15 +37,29 @@ task<> read(tcp::socket socket, int peer, bench::lines_meter& meter) {
     }
 }
 
+task<> loop_alone(tcp::socket socket, int peer, bench::lines_meter& meter) {
+    buffered in(std::move(socket));
+    for (unsigned long batch = 0; batch < meter.batches(); ++batch) {
+        meter.send_to(peer);
+        const auto [ec, text] = co_await in.peek(meter.text().size());
+        if (ec) bench::fail("peek", ec.message());
+        for (const std::string_view line : meter.lines()) meter.one_read(line);
+        in.consume(text.size());
+        meter.batch_read();
+    }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-    bench::arguments arguments(argc, argv, {LINES_OPTIONS, "--limit", "--reactor"});
+    bench::arguments arguments(argc, argv, {LINES_OPTIONS, "--limit", "--what", "--reactor"});
     bench::lines_meter meter(arguments);
     io_context ctx(reactor_of(arguments));
     const auto [client, server] = echo::connect_all(1).front();
     auto socket = tcp::socket::adopt(ctx, server).value();
-    if (arguments.choice("--limit", {"none", "cancel"}) == "cancel")
+    if (arguments.choice("--what", {"lines", "loop"}) == "loop")
+        ctx.spawn(loop_alone(std::move(socket), client, meter));
+    else if (arguments.choice("--limit", {"none", "cancel"}) == "cancel")
         ctx.spawn(read<true>(std::move(socket), client, meter));
     else
         ctx.spawn(read<false>(std::move(socket), client, meter));

@@ -374,6 +374,13 @@ def report_others(report, peers, arguments):
                   [("A frame: ns of a look when nothing has come", "idle_ns", ".0f"),
                    ("A frame: us until 1,000 of 1,000 ready connections have read", "ready_us", ".0f")],
                   arguments, {"1,000 connections": {"frames": 4000 if quick else 20_000}})
+    lines = [Peer("curfew", peers.at("lines_curfew")),
+             Peer("curfew, limit cancel", peers.at("lines_curfew"), "--limit", "cancel"),
+             Peer("Asio, async_read_until", peers.at("lines_asio"))]
+    report_family(report, lines,
+                  [("Lines of 1 to 14 bytes read per second, 100 of which come together",
+                    "per_second", ".0f")],
+                  arguments, {"100 at a time": {"lines": 100 * count}})
     late = [Peer(f"curfew on {reactor}", peers.at("late_curfew"), "--reactor", reactor)
             for reactor in ("epoll", "poll", *(["io_uring"] if peers.io_uring else []))]
     table = measure.measure_alone(late, 1)
@@ -447,10 +454,19 @@ def fits(name, value, budgets):
     return value >= bound if kind == "least" else value <= bound
 
 
+def count_line(peers, arguments):
+    """Instructions of a line that is there already, without those of the loop around it."""
+    lines = 20_000
+    whole, loop = (measure.Counted(
+        Peer("lines", peers.at("lines_curfew")).command(lines=lines, what=what),
+        arguments.build / "profiles" / f"{what}.callgrind").instructions for what in ("lines", "loop"))
+    return (whole - loop) / lines
+
+
 def check(arguments):
     """The counts that must not grow, whatever else the machine does."""
     programs = build(arguments, "bench_echo_epoll", "bench_echo_curfew", "bench_limits_curfew",
-                     "bench_idle_curfew", "bench_proportion")
+                     "bench_idle_curfew", "bench_lines_curfew", "bench_proportion")
     peers = Peers(programs)
     measured = [peers.plain, peers.curfew, peers.cancel, peers.close]
     counts = measure.count_echo(measured, arguments.build / "profiles")
@@ -465,6 +481,7 @@ def check(arguments):
               for peer in measured[1:]),
             *((f"instructions_per_limit_{case}", "a limit alone", added)
               for case, (_, added) in zip(CASES, limits))]
+    rows.append(("instructions_per_line", "a line that is there", count_line(peers, arguments)))
     for what, counted in measure.count_parts(peers.at("proportion"),
                                              arguments.build / "profiles").items():
         (few, less), (many, more) = sorted(counted.items())

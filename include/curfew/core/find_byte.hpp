@@ -16,13 +16,20 @@ namespace curfew::detail {
 CURFEW_HOT inline const char* find_byte(const char* first, std::size_t size, char byte) noexcept {
 #if defined(__SSE2__) && (defined(__GNUC__) || defined(__clang__))
     using sixteen [[gnu::vector_size(16)]] = char;
-    sixteen wanted;
+    sixteen wanted, bytes;
     for (int i = 0; i < 16; ++i) wanted[i] = byte;
-    for (int blocks = 0; blocks < 2 && size >= 16; ++blocks) {
-        sixteen bytes;
+    // (Not a loop: its counter would cost as much as a step.)
+    if (size >= 16) {
         std::memcpy(&bytes, first, 16);
-        const auto equal = static_cast<unsigned>(__builtin_ia32_pmovmskb128(bytes == wanted));
-        if (equal) return first + __builtin_ctz(equal);
+        if (const int equal = __builtin_ia32_pmovmskb128(bytes == wanted))
+            return first + static_cast<unsigned>(__builtin_ctz(static_cast<unsigned>(equal)));
+        first += 16;
+        size -= 16;
+    }
+    if (size >= 16) {
+        std::memcpy(&bytes, first, 16);
+        if (const int equal = __builtin_ia32_pmovmskb128(bytes == wanted))
+            return first + static_cast<unsigned>(__builtin_ctz(static_cast<unsigned>(equal)));
         first += 16;
         size -= 16;
     }
