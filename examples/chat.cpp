@@ -13,7 +13,6 @@
 // of it that has arrived already is still there when the next read goes on.
 #include <curfew/curfew.hpp>
 
-#include <array>
 #include <cstdio>
 #include <exception>
 #include <memory>
@@ -45,32 +44,11 @@ ip::endpoint parse_endpoint(std::string text) {
 }
 
 struct client {
-    tcp::socket socket;
+    buffered<tcp::socket> stream;
     std::string name;
-    std::string inbox;        // read, but not yet a whole line
     std::string outbox;       // to be written
     bool is_writing = false;  // a task is at it
 };
-
-/// The next line, without its end. Cancelling loses nothing: what has arrived of a line stays in
-/// the inbox.
-task<result<std::string>> read_line(client& from) {
-    for (;;) {
-        if (const auto end = from.inbox.find('\n'); end != std::string::npos) {
-            std::string line = from.inbox.substr(0, end);
-            from.inbox.erase(0, end + 1);
-            if (line.ends_with('\r')) line.pop_back();
-            co_return line;
-        }
-        if (from.inbox.size() > longest_line)
-            co_return std::make_error_code(std::errc::message_size);
-
-        std::array<char, 4096> buffer;
-        auto [ec, n] = co_await from.socket.read_some(buffer);
-        if (ec) co_return ec;
-        from.inbox.append(buffer.data(), n);
-    }
-}
 
 class room {
 public:
@@ -93,10 +71,8 @@ public:
             }
             // With little room in the system's buffers it shows soon that somebody does not read.
             socket.send_buffer_size(64 * 1024);
-            auto newcomer = std::make_shared<client>();
-            newcomer->socket = std::move(socket);
-            newcomer->name = "guest-" + std::to_string(++guests_);
-            ctx_.spawn(attend(std::move(newcomer)));
+            ctx_.spawn(attend(std::make_shared<client>(
+                client{buffered(std::move(socket)), "guest-" + std::to_string(++guests_), {}})));
         }
     }
 
@@ -110,16 +86,16 @@ private:
 
         std::string_view parting;
         while (parting.empty()) {
-            auto heard = co_await with_timeout(read_line(*me), limits_.idle);
+            auto heard = co_await with_timeout(me->stream.read_line(longest_line), limits_.idle);
             if (heard.error() == errc::timed_out) {
                 tell(me, "* are you there?");
-                heard = co_await with_timeout(read_line(*me), limits_.answer);
+                heard = co_await with_timeout(me->stream.read_line(longest_line), limits_.answer);
             }
 
             if (heard.ok() && heard.value() == "/quit")
                 parting = "says goodbye";
             else if (heard.ok())
-                tell_others(*me, me->name + ": " + heard.value());
+                tell_others(*me, (me->name + ": ").append(heard.value()));
             else if (heard.error() == errc::timed_out)
                 parting = "has fallen asleep";
             else if (heard.error() == std::errc::message_size)
@@ -150,7 +126,7 @@ private:
 
     /// Never waits: the line is put into the outbox, which a task of its own empties.
     void tell(const std::shared_ptr<client>& to, std::string_view text) {
-        if (!to->socket.is_open()) return;
+        if (!to->stream.next_layer().is_open()) return;
         to->outbox.append(text).push_back('\n');
         if (!std::exchange(to->is_writing, true)) ctx_.spawn(flush(to));
     }
@@ -158,7 +134,7 @@ private:
     task<> flush(std::shared_ptr<client> to) {
         while (!to->outbox.empty()) {
             const std::string lines = std::exchange(to->outbox, {});
-            auto [ec, sent] = co_await with_timeout(write_all(to->socket, lines), limits_.write,
+            auto [ec, sent] = co_await with_timeout(to->stream.write_all(lines), limits_.write,
                                                     on_timeout::close);
             if (ec) break;  // attend() learns of it, too: its read ends
         }

@@ -42,7 +42,6 @@
 #include <future>
 #include <initializer_list>
 #include <limits>
-#include <optional>
 #include <random>
 #include <span>
 #include <string>
@@ -64,6 +63,8 @@ constexpr nanoseconds frame_time = 1'000'000'000ns / 60;
 constexpr nanoseconds fair_part = 2'500us;  // of a frame, for the network
 constexpr std::size_t bots = 64;
 constexpr std::size_t most_players = 80;
+constexpr std::size_t fair_read = 256;     // bytes of a player in a frame
+constexpr std::size_t longest_line = 100;  // bytes, too
 
 // --- Messages ---
 
@@ -73,32 +74,6 @@ struct body {
     std::uint32_t last_move = 0;
     float x = 0;
     float y = 0;
-};
-
-/// Lines out of a stream, a small piece at a time.
-class line_buffer {
-public:
-    /// Where the next bytes go; empty when a line is too long.
-    std::span<char> room() {
-        std::copy(bytes_.begin() + begin_, bytes_.begin() + end_, bytes_.begin());
-        end_ -= std::exchange(begin_, 0);
-        return std::span(bytes_).subspan(static_cast<std::size_t>(end_));
-    }
-    void add(std::size_t count) { end_ += static_cast<std::ptrdiff_t>(count); }
-
-    /// The next line without its end, good until the next call of room().
-    std::optional<std::string_view> next() {
-        const auto from = bytes_.begin() + begin_;
-        const auto to = std::find(from, bytes_.begin() + end_, '\n');
-        if (to == bytes_.begin() + end_) return std::nullopt;
-        begin_ = to + 1 - bytes_.begin();
-        return std::string_view(from, to);
-    }
-
-private:
-    std::array<char, 256> bytes_;
-    std::ptrdiff_t begin_ = 0;
-    std::ptrdiff_t end_ = 0;
 };
 
 /// Take what they name off the front of `text`, if it is there.
@@ -117,18 +92,6 @@ bool take(std::string_view& text, std::integral auto& number) {
 template <std::integral... Number>
 bool match(std::string_view line, std::string_view word, Number&... numbers) {
     return take(line, word) && ((take(line, " ") && take(line, numbers)) && ...) && line.empty();
-}
-
-/// The next line; `message_size` if it is too long.
-task<result<std::string_view>> read_line(tcp::socket& from, line_buffer& inbox) {
-    for (;;) {
-        if (const auto line = inbox.next()) co_return *line;
-        const auto room = inbox.room();
-        if (room.empty()) co_return std::make_error_code(std::errc::message_size);
-        auto [ec, n] = co_await from.read_some(room);
-        if (ec) co_return ec;
-        inbox.add(n);
-    }
 }
 
 // --- The server ---
@@ -185,10 +148,9 @@ public:
 
 private:
     struct player {
-        explicit player(tcp::socket connection) : socket(std::move(connection)) {}
+        explicit player(tcp::socket socket) : stream(std::move(socket), fair_read) {}
 
-        tcp::socket socket;
-        line_buffer inbox;
+        buffered<tcp::socket> stream;
         channel<std::string> outbox{16};
         ip::endpoint screen;  // where the states go
         body at;
@@ -201,8 +163,8 @@ private:
     /// on when the game is paused.
     task<> attend(tcp::socket socket) {
         player me(std::move(socket));
-        me.socket.no_delay(true);
-        me.socket.receive_buffer_size(16 * 1024);  // who says too much is stopped soon
+        me.stream.next_layer().no_delay(true);
+        me.stream.next_layer().receive_buffer_size(16 * 1024);  // who says too much is stopped soon
         auto [ec] = co_await with_timeout(greet(me), 2s, on_timeout::close);
         if (ec) co_return;
 
@@ -215,11 +177,11 @@ private:
     }
 
     task<result<>> greet(player& me) {
-        auto [ec, line] = co_await read_line(me.socket, me.inbox);
+        auto [ec, line] = co_await me.stream.read_line(longest_line);
         if (ec) co_return ec;
         std::uint16_t port = 0;
         if (!match(line, "hello", port)) co_return std::make_error_code(std::errc::bad_message);
-        me.screen = ip::endpoint(me.socket.remote_endpoint().address(), port);
+        me.screen = ip::endpoint(me.stream.next_layer().remote_endpoint().address(), port);
         me.at.player = ++last_player_;
         me.outbox.try_send("welcome " + std::to_string(me.at.player) + ' ' +
                            std::to_string(states_.local_endpoint().port()) + '\n');
@@ -229,13 +191,10 @@ private:
     /// One small read a frame is all that a player gets.
     task<> hear(player& me) {
         for (;;) {
-            while (const auto line = me.inbox.next()) obey(me, *line);
-            co_await next_tick();
-            const auto room = me.inbox.room();
-            if (room.empty()) co_return;  // a line without end
-            auto [ec, n] = co_await with_timeout(me.socket.read_some(room), 60s);
-            if (ec) co_return;
-            me.inbox.add(n);
+            if (me.stream.available().find('\n') == std::string_view::npos) co_await next_tick();
+            auto [ec, line] = co_await with_timeout(me.stream.read_line(longest_line), 60s);
+            if (ec) co_return;  // a line without end, too
+            obey(me, line);
         }
     }
 
@@ -259,7 +218,7 @@ private:
             auto [ec, line] = co_await me.outbox.receive();
             if (ec) co_return;
             auto [write_error, sent] =
-                co_await with_timeout(write_all(me.socket, line), 2s, on_timeout::close);
+                co_await with_timeout(me.stream.write_all(line), 2s, on_timeout::close);
             if (write_error) co_return;
             ++counts_.told;
         }
@@ -290,7 +249,8 @@ private:
 
     void tell_all(const std::string& line) {
         for (player* each : players_)
-            if (!each->outbox.try_send(line)) each->socket.abort();  // it does not read
+            if (!each->outbox.try_send(line))
+                each->stream.next_layer().abort();  // it does not read
     }
 
     tcp::acceptor acceptor_;
@@ -307,10 +267,9 @@ private:
 // --- The bots, in a thread and a context of their own ---
 
 struct bot {
-    explicit bot(io_context& ctx) : socket(ctx), screen(ctx) {}
+    explicit bot(io_context& ctx) : stream(tcp::socket(ctx)), screen(ctx) {}
 
-    tcp::socket socket;
-    line_buffer inbox;
+    buffered<tcp::socket> stream;
     udp::socket screen;
     std::uint32_t id = 0;
     event gem;
@@ -330,12 +289,12 @@ struct testimony {
 
 task<result<>> join(bot& me, ip::endpoint server) {
     if (auto [ec] = me.screen.bind({server.address(), 0}); ec) co_return ec;
-    if (auto [ec] = co_await me.socket.connect(server); ec) co_return ec;
-    me.socket.no_delay(true);
+    if (auto [ec] = co_await me.stream.next_layer().connect(server); ec) co_return ec;
+    me.stream.next_layer().no_delay(true);
     const std::string hello = "hello " + std::to_string(me.screen.local_endpoint().port()) + '\n';
-    if (auto [ec, sent] = co_await write_all(me.socket, hello); ec) co_return ec;
+    if (auto [ec, sent] = co_await me.stream.write_all(hello); ec) co_return ec;
 
-    auto [ec, line] = co_await read_line(me.socket, me.inbox);
+    auto [ec, line] = co_await me.stream.read_line(longest_line);
     if (ec) co_return ec;
     std::uint16_t port = 0;
     if (!match(line, "welcome", me.id, port))
@@ -345,7 +304,7 @@ task<result<>> join(bot& me, ip::endpoint server) {
 
 task<> listen(bot& me) {
     for (;;) {
-        auto [ec, line] = co_await read_line(me.socket, me.inbox);
+        auto [ec, line] = co_await me.stream.read_line(longest_line);
         if (ec) co_return;
         if (line == "gem")
             me.gem.set();
@@ -369,7 +328,7 @@ task<> steer(bot& me) {
                    ' ' + std::to_string(way(random)) + '\n';
         }
         me.gem.reset();
-        if (auto [ec, sent] = co_await write_all(me.socket, line); ec) co_return;
+        if (auto [ec, sent] = co_await me.stream.write_all(line); ec) co_return;
     }
 }
 
@@ -405,7 +364,7 @@ task<> flood(io_context& ctx, ip::endpoint server, testimony& into) {
     std::string moves;
     while (moves.size() < 64 * 1024) moves += "move 1 1 1\n";
     for (;;) {
-        auto [ec, sent] = co_await write_all(me.socket, moves);
+        auto [ec, sent] = co_await me.stream.write_all(moves);
         into.flooded += sent;
         if (ec) co_return;
     }
