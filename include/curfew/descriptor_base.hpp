@@ -19,14 +19,6 @@ using enum readiness;  // socket.wait(readable)
 
 namespace detail {
 
-/// For what works on the records of sockets directly.
-struct socket_access {
-    template <class Socket>
-    static socket_state& state(const Socket& socket) noexcept {
-        return *socket.state_;
-    }
-};
-
 /// Closes a handle that nobody has taken.
 struct unowned_handle {
     platform::socket_handle handle;

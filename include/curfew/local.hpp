@@ -9,9 +9,12 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "await/call_requests.hpp"
+#include "descriptor_base.hpp"
+#include "io_context.hpp"
 #include "stream_socket.hpp"
 
 CURFEW_SYSTEM_HEADER

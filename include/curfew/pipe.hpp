@@ -1,9 +1,11 @@
 // Pipes, terminals and other descriptors that are no sockets, and the standard input.
 #pragma once
 
+#include <cstddef>
 #include <utility>
 
 #include "await/call_requests.hpp"
+#include "buffer.hpp"
 #include "descriptor_base.hpp"
 
 CURFEW_SYSTEM_HEADER

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <span>
+#include <system_error>
 
 #include "requests.hpp"
 

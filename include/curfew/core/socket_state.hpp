@@ -161,5 +161,13 @@ namespace detail {
 /// (A module with a copy of the library of its own has one of its own, so no address tells it.)
 inline constinit socket_state no_socket{.placeholder = true};
 
+/// For what works on the records of sockets directly: of a socket object, which befriends it.
+struct socket_access {
+    template <class Socket>
+    static socket_state& state(const Socket& socket) noexcept {
+        return *socket.state_;
+    }
+};
+
 }  // namespace detail
 }  // namespace curfew
