@@ -44,6 +44,12 @@ task<> within_limits(tcp::socket& from) {
     static_cast<void>(got);
 }
 
+task<> read_line(tcp::socket& from) {
+    buffered<tcp::socket&> in(from);
+    const auto got = co_await with_timeout(in.read_line(80), 40min);
+    static_cast<void>(got);
+}
+
 task<> accept(tcp::acceptor& from) {
     const auto got = co_await from.accept();
     static_cast<void>(got);
@@ -132,7 +138,7 @@ task<> all_of_them(io_context& ctx, const char* file) {
     tcp::acceptor acceptor(ctx);
     acceptor.listen({ip::address::loopback_v4(), 0}).value();
     std::vector<tcp::socket> sockets;
-    for (int i = 0; i < 3; ++i) {
+    for (int i = 0; i < 4; ++i) {
         sockets.emplace_back(ctx);
         (co_await sockets.back().connect(acceptor.local_endpoint())).value();
         sockets.push_back((co_await acceptor.accept()).value());
@@ -149,6 +155,7 @@ task<> all_of_them(io_context& ctx, const char* file) {
     all.push_back(ctx.spawn(read(sockets[0])));
     all.push_back(ctx.spawn(read_with_limits(sockets[2])));
     all.push_back(ctx.spawn(within_limits(sockets[4])));
+    all.push_back(ctx.spawn(read_line(sockets[6])));
     all.push_back(ctx.spawn(accept(acceptor)));
     all.push_back(ctx.spawn(receive(datagrams)));
     all.push_back(ctx.spawn(sleep(5s)));
@@ -169,7 +176,7 @@ task<> all_of_them(io_context& ctx, const char* file) {
     all.push_back(ctx.spawn(with_shielded_child(never)));
     all.push_back(ctx.spawn(wait(soon)));
     co_await sleep_for(20ms);
-    all[20].cancel();
+    all[21].cancel();
     soon.set();
     all.push_back(ctx.spawn(never_begins()));
     write_dump(ctx, file);

@@ -21,6 +21,7 @@ import gdb
 THREAD_STATE = ["curfew::detail::v0_1::thread_state_of_all", "curfew::detail::thread_state_of_all"]
 NODE = "curfew::detail::ready_node"
 TIMER = "curfew::detail::timer_node"
+SUSPENSION = "curfew::detail::suspension"
 FIBER = "curfew::fiber"
 OPERATION = "curfew::operation"
 SLEEP = "curfew::detail::sleep_awaiter"
@@ -85,6 +86,8 @@ MEMBERS = {
 # What a suspension is, by the name of the table that its `type` points at.
 SUSPENSIONS = [
     ("operation_suspension", None),  # the operation says what it is
+    ("read_steps<.*>::reading", None),
+    (r"next_turn::.*::kind", "read"),  # of a buffered stream
     ("start_suspension", ""),
     ("sleep_awaiter::sleeping", "sleep"),
     ("cuttable_wait::.*::until_next_turn", "next turn"),
@@ -101,6 +104,10 @@ SUSPENSIONS = [
     ("branch_set::.*::any", "when_any"),
 ]
 OTHERWISE = "something else"
+
+# Of those, what makes operations, and how many bytes of its own it has before them.
+MAKES_OPERATIONS = "read_steps<.*>::reading"
+MOST_BEFORE_OPERATION = 1024
 
 # The reactors by their type.
 REACTOR = r"^(?:.*::)?(\w+?)_reactor$"
@@ -457,25 +464,31 @@ class Picture:
         return max(0, self.deadline(timer) - now), "on_expiry<true>" in name, of_game
 
     def limits_of(self, operation):
-        """Those of an operation lie right before it, each around the next."""
+        """Those of an operation stand before it, each around the next."""
         size = gdb.lookup_type(TIMER).sizeof
-        alignment = gdb.lookup_type("void").pointer().sizeof
+        step = gdb.lookup_type("void").pointer().sizeof
         found = []
         inner = operation
+        # Some of what makes operations has members of its own before them.
+        table = symbol_at(int(member(at(operation, SUSPENSION), "type")))
+        room = MOST_BEFORE_OPERATION if re.search(MAKES_OPERATIONS, table) else step
         while True:
-            for candidate in (inner - size, inner - size - alignment):
-                try:
-                    timer = at(candidate, TIMER)
-                    name = symbol_at(int(member(timer, "expired")))
-                except gdb.error:
-                    return found
-                if "limited_operation<" in name and "::on_expiry<" in name:
-                    if int(member(timer, "link")) != 0:
-                        found.append(self.limit(timer))
-                    inner = candidate
-                    break
-            else:
+            outer = next((each for each in range(inner - size, inner - size - room - 1, -step)
+                          if self.limits_operation(each)), None)
+            if outer is None:
                 return found
+            timer = at(outer, TIMER)
+            if int(member(timer, "link")) != 0:
+                found.append(self.limit(timer))
+            inner = outer
+            room = step  # a limit on a game's clock has one more member
+
+    def limits_operation(self, where):
+        try:
+            name = symbol_at(int(member(at(where, TIMER), "expired")))
+        except gdb.error:
+            return False
+        return "limited_operation<" in name and "::on_expiry<" in name
 
 
 # --- Commands -------------------------------------------------------------------------------------
