@@ -7,6 +7,12 @@ namespace curfew {
 /// Addresses and endpoints, of TCP and UDP alike.
 namespace ip {}
 
+/// Sockets between processes of one machine: connections, and datagrams.
+namespace local {}
+
+/// Pipes, files, and the standard input, as streams.
+namespace pipe {}
+
 /// Connections, and what takes them in.
 namespace tcp {}
 

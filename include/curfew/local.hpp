@@ -37,6 +37,7 @@ namespace curfew::local {
 /// Who may connect is decided by the file's mode, so by the umask and by the directory it is in.
 class endpoint {
 public:
+    /// None.
     endpoint() = default;
 
     /// A path, at most 107 bytes of it (103 on systems other than Linux and Windows). One that is
@@ -54,10 +55,12 @@ public:
         return made;
     }
 
+    /// What the platform has said.
     explicit endpoint(const platform::local_name& raw) noexcept : raw_(raw) {}
 
     /// True where there is no endpoint: of sockets that are bound to no name, most of all.
     bool is_unspecified() const noexcept { return raw_.size == 0; }
+    /// Whether it is an abstract name, and no path.
     bool is_abstract() const noexcept { return raw_.size > 0 && raw_.text[0] == '\0'; }
 
     /// The path, or the abstract name without the zero before it.
@@ -82,6 +85,7 @@ public:
 
     /// The form in which the platform takes it.
     const platform::local_name& raw() const noexcept { return raw_; }
+    /// The same, to be written by the platform.
     platform::local_name& raw() noexcept { return raw_; }
 
     friend bool operator==(const endpoint& a, const endpoint& b) noexcept {
@@ -107,6 +111,7 @@ using credentials = platform::credentials;
 /// until they are taken out.
 class descriptors {
 public:
+    /// What the platform calls a descriptor.
     using native_handle_type = platform::socket_handle;
 
     descriptors() noexcept = default;
@@ -120,7 +125,9 @@ public:
     }
     ~descriptors() { clear(); }
 
+    /// How many have come.
     std::size_t size() const noexcept { return size_; }
+    /// Whether none has come.
     bool empty() const noexcept { return size_ == 0; }
 
     /// The descriptor, still this object's; `platform::invalid_socket` if it has been released.
@@ -164,6 +171,7 @@ struct bind_options {
     bool replace_stale = true;
 };
 
+/// What `acceptor::listen` can be told.
 struct listen_options : bind_options {
     int backlog = platform::max_backlog;  ///< connections that wait to be accepted
 };
@@ -281,6 +289,7 @@ class socket : public detail::local_socket<detail::stream_socket> {
 public:
     /// Belongs to nothing: every operation says `closed`.
     socket() noexcept = default;
+    /// Closed, of this context.
     explicit socket(io_context& context) : local_socket(detail::loop_of(context)) {}
 
     /// Takes in a descriptor of a connected stream, which is changed as tcp::socket::adopt says.
@@ -317,6 +326,7 @@ class acceptor : public detail::local_socket<detail::acceptor_base> {
 
 public:
     acceptor() noexcept = default;
+    /// Closed, of this context.
     explicit acceptor(io_context& context) : local_socket(detail::loop_of(context)) {}
 
     /// Takes in a descriptor that listens (from systemd, say), and changes it as
@@ -355,6 +365,7 @@ class datagram : public detail::local_socket<detail::socket_base> {
 public:
     /// Belongs to nothing: every operation says `closed`.
     datagram() noexcept = default;
+    /// Closed, of this context.
     explicit datagram(io_context& context)
         : local_socket(detail::loop_of(context), platform::transport::datagram) {}
 
