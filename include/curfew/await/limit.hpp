@@ -164,7 +164,9 @@ private:
     void carry_out_policy(bool abort) noexcept { scoped_.self->cancel(scoped_.scope, abort); }
     const void* target() const noexcept { return &scoped_.scope; }
 
-    /// The limit has cut something short, and not merely passed while the last step completed.
+    /// Nesting: the limit that has expired says `timed_out`, and those inside it leave `canceled` as
+    /// it is. True: this one has, and has cut something short, instead of merely passing while the
+    /// last step completed.
     bool expired() const noexcept { return scoped_.scope.cut_short_by_itself(); }
 
     /// For what yields no error of its own: whether it was cut short, and by whom.

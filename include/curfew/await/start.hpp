@@ -95,6 +95,7 @@ CURFEW_COLD CURFEW_INLINE bool begin(operation& op) noexcept {
     check_thread(*socket);
     if (!op.owner->loop && socket->loop) socket->loop->adopt(*op.owner);
     const bool openable = op.kind == operation_kind::connect;
+    // Level-triggered: in a scope that is cancelled nothing is begun, until it is left.
     if (op.owner->cancelled())
         op.finish(outcome::canceled);
     else if (!socket->loop)
