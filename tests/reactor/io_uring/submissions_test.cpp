@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "support/loop.hpp"
@@ -138,31 +139,30 @@ TEST_CASE("bounded turns: large transfers are handed to the kernel a part at a t
     const honest_system now;
     static std::size_t enters;
     before_io_uring_enter = [](int) { ++enters; };
+    const auto read = [](auto& from, auto& into, bool exact, std::size_t& count) -> task<> {
+        const auto got = exact ? co_await read_exactly(from, into) : co_await from.read_some(into);
+        count += got.ok() && got.data == size;
+    };
+    const auto write = [](auto& to, auto& text, bool exact, std::size_t& count) -> task<> {
+        const auto sent = exact ? co_await write_all(to, text) : co_await to.write_some(text);
+        count += sent.ok() && sent.data == size;
+    };
     run(reactor_kind::io_uring, [&](io_context& ctx) -> task<> {
-        std::vector<connection> all = co_await connect_many(ctx, many);
-        for (const bool all_of_it : {false, true}) {
-            co_await fill(all, size);
-            std::size_t received = 0;
-            std::size_t written = 0;
-            task_group group;
-            std::vector<std::string> buffers(many, std::string(size, ' '));
-            for (std::size_t i = 0; i < many; ++i) {
-                group.spawn([](auto& from, auto& into, bool exact, auto& count) -> task<> {
-                    const auto got =
-                        exact ? co_await read_exactly(from, into) : co_await from.read_some(into);
-                    count += got.ok() && got.data == size;
-                }(all[i].client, buffers[i], all_of_it, received));
-                group.spawn([](auto& to, auto& text, bool exact, auto& count) -> task<> {
-                    const auto sent =
-                        exact ? co_await write_all(to, text) : co_await to.write_some(text);
-                    count += sent.ok() && sent.data == size;
-                }(all[i].client, buffers[i], all_of_it, written));
+        std::vector<std::string> buffers(many, std::string(size, ' '));
+        for (const bool reads : {false, true}) {
+            for (const bool exact : {false, true}) {
+                std::vector<connection> all = co_await connect_many(ctx, many);
+                if (reads) co_await fill(all, size);
+                std::size_t moved = 0;
+                task_group group;
+                for (std::size_t i = 0; i < many; ++i)
+                    group.spawn(reads ? read(all[i].client, buffers[i], exact, moved)
+                                      : write(all[i].client, buffers[i], exact, moved));
+                enters = 0;
+                while (moved < many) co_await yield();
+                CHECK(enters >= many * size / (std::size_t{512} << 10));
+                (co_await group.join()).value();
             }
-            enters = 0;
-            while (received + written < 2 * many) co_await yield();
-            CHECK(enters >= many * size / (std::size_t{512} << 10));  // for the writes alone
-            (co_await group.join()).value();
-            for (connection& each : all) (co_await read_exactly(each.server, buffers[0])).value();
         }
     });
     before_io_uring_enter = nullptr;
@@ -201,15 +201,20 @@ TEST_CASE("completion beats the limit of an operation that is held back, too") {
     run(reactor_kind::io_uring, [&](io_context& ctx) -> task<> {
         std::vector<connection> all = co_await connect_many(ctx, many);
         co_await fill(all, size);
+        std::vector<std::string> buffers(many, std::string(size, ' '));
         std::size_t received = 0;
         task_group group;
-        for (std::size_t i = 0; i < many; ++i)
-            group.spawn([](tcp::socket& from, bool exact, std::size_t& count) -> task<> {
-                std::string buffer(size, ' ');
-                const auto got = exact ? co_await with_timeout(read_exactly(from, buffer), 0s)
-                                       : co_await with_timeout(from.read_some(buffer), 0s);
+        // The limit of who is last in the queue expires first.
+        auto until = curfew::clock::now() + 1ms + many * 50us;
+        for (std::size_t i = 0; i < many; ++i, until -= 50us)
+            group.spawn([](tcp::socket& from, std::string& to, bool exact, clock::time_point limit,
+                           std::size_t& count) -> task<> {
+                const auto got = exact ? co_await with_deadline(read_exactly(from, to), limit)
+                                       : co_await with_deadline(from.read_some(to), limit);
                 count += got.ok() && got.data == size;
-            }(all[i].client, i % 2 == 0, received));
+            }(all[i].client, buffers[i], i % 2 == 0, until, received));
+        co_await yield();
+        std::this_thread::sleep_until(until + many * 50us);  // all limits are over
         (co_await group.join()).value();
         CHECK(received == many);
     });
