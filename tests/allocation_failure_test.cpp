@@ -303,4 +303,25 @@ ALLOCATION_TEST("many sockets at once") {
           80);
 }
 
+ALLOCATION_TEST("lines that grow, through a socket and through a task") {
+    if (allocations() == 0) return;
+    check(fail_each_allocation(
+              kind,
+              [](io_context& ctx) -> task<> {
+                  auto made = co_await test::connect(ctx);
+                  const std::string line(100, 'x');
+                  expect((co_await made.client.write_all(line, "\n", line, "\nrest")).ec);
+                  buffered<tcp::socket&> in(made.server, 16);
+                  expect((co_await in.read_line(200)).ec);
+                  CHECK(in.available().size() + 100 > 16);
+                  buffered<buffered<tcp::socket&>&> through(in, 16);
+                  const auto [ec, second] = co_await through.read_line(200);
+                  expect(ec);
+                  CHECK(second == line);
+                  CHECK((co_await with_timeout(through.read_line(200), 1ms)).error() ==
+                        errc::timed_out);
+              }),
+          6);
+}
+
 #endif

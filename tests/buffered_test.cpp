@@ -343,6 +343,26 @@ REACTOR_TEST("lines and counts mix") {
     });
 }
 
+REACTOR_TEST("lines come out of a pipe, too") {
+    run(kind, [](io_context& ctx) -> task<> {
+        auto [ec, ends] = pipe::pair(ctx);
+        if (ec == errc::not_supported) co_return;
+        CHECK_FALSE(ec);
+        auto& [out, into] = ends;
+        buffered in(std::move(out));
+        CHECK((co_await write_all(into, "one\ntwo\nth")).ok());
+        CHECK((co_await in.read_line(80)).value() == "one");
+        CHECK((co_await in.read_line(80)).value() == "two");
+        CHECK((co_await with_timeout(in.read_line(80), 1ms)).error() == errc::timed_out);
+        CHECK((co_await write_all(into, "ree\nfour")).ok());
+        CHECK((co_await in.read_line(80)).value() == "three");
+        CHECK((co_await with_timeout(in.read_line(80), 1ms, on_timeout::close)).error() ==
+              errc::timed_out);
+        CHECK_FALSE(in.lowest_layer().is_open());
+        CHECK(in.available() == "four");
+    });
+}
+
 REACTOR_TEST("the rest can be taken along, and writes pass through") {
     run(kind, [](io_context& ctx) -> task<> {
         auto [client, server] = co_await test::connect(ctx);

@@ -14,6 +14,7 @@
 #include "buffer.hpp"
 #include "core/operation.hpp"
 #include "core/read_buffer.hpp"
+#include "descriptor_base.hpp"
 #include "socket_base.hpp"
 #include "stream.hpp"
 
@@ -75,8 +76,8 @@ private:
 /// `frame_resource` with the first read, and grows when something larger is wanted in one piece.
 ///
 /// One read at a time: a second one fails with `std::errc::operation_in_progress`. A write may be
-/// pending beside it. The object may be moved; also during a read if the stream is a socket of
-/// curfew's. If it is destroyed during one, that ends with `closed`.
+/// pending beside it. The object may be moved. During a read it may only if the stream is a socket
+/// of curfew's; if such a one is destroyed then, the read ends with `closed`.
 ///
 /// Cancellation, and limits, of every read: what has arrived stays in the buffer, or is counted,
 /// and the next read goes on where this one stood. What is there already is taken without a look at
@@ -166,7 +167,7 @@ public:
 
     /// The socket at the bottom, for `about`.
     auto& lowest_layer() noexcept requires detail::leads_to_socket<stream_type> {
-        if constexpr (std::derived_from<stream_type, detail::socket_base>)
+        if constexpr (std::derived_from<stream_type, detail::descriptor_base>)
             return parts_.stream;
         else
             return parts_.stream.lowest_layer();
