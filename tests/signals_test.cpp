@@ -4,6 +4,9 @@
 #include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
+#include <cstring>
+#include <new>
 #include <optional>
 #include <thread>
 #include <vector>
@@ -131,6 +134,19 @@ REACTOR_TEST("what comes before a wait is told to it: each kind once, the lowest
         CHECK((co_await number_from(both)) == SIGUSR1);
         CHECK((co_await number_from(both)) == SIGUSR2);
         CHECK((co_await with_timeout(both.wait(), 0s)).error() == errc::timed_out);
+    });
+}
+
+REACTOR_TEST("a signal that has come ends a wait at once") {
+    run(kind, [](io_context& ctx) -> task<> {
+        signals one(ctx, {SIGUSR1});
+        bool others_went_on = false;
+        ctx.post([&] { others_went_on = true; });
+        ::raise(SIGUSR1);
+        CHECK((co_await one.wait()).value() == SIGUSR1);
+        CHECK(!others_went_on);
+        co_await sleep_for(1ms);
+        CHECK(others_went_on);
     });
 }
 
@@ -329,9 +345,12 @@ REACTOR_TEST("who waits for an object that is destroyed is told closed; with the
     CHECK(test::join(*ctx, waits) == errc::closed);
 
     // With something queued that nobody takes any more.
-    ours.emplace(*ctx, std::initializer_list<int>{SIGUSR1});
+    alignas(signals) std::byte place[sizeof(signals)];
+    signals* const gone = ::new (static_cast<void*>(place)) signals(*ctx, {SIGUSR1});
     ::raise(SIGUSR1);
-    ours.reset();
+    gone->~signals();
+    std::memset(place, 0, sizeof place);
+    ctx->poll();
     ours.emplace(*ctx, std::initializer_list<int>{SIGUSR1});
     CHECK(ctx->block_on(with_timeout(ours->wait(), 1ms)).error() == errc::timed_out);
     ::raise(SIGUSR1);
