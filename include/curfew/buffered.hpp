@@ -177,9 +177,10 @@ private:
     detail::buffered_parts<Stream> parts_;
 };
 
+/// `buffered in(std::move(stream))` owns it, `buffered in(stream)` refers to it.
 template <class Stream>
-buffered(Stream) -> buffered<Stream>;
+buffered(Stream&&) -> buffered<Stream>;
 template <class Stream>
-buffered(Stream, std::size_t) -> buffered<Stream>;
+buffered(Stream&&, std::size_t) -> buffered<Stream>;
 
 }  // namespace curfew

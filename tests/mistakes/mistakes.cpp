@@ -38,6 +38,9 @@ task<> subject(io_context& ctx, tcp::socket& socket, udp::socket& datagrams, cha
     (void)co_await with_timeout(theirs::lookup{}, 1s);
     (void)co_await when_any(theirs::lookup{}, with_timeout(when_all(theirs::lookup{}), 1s));
     (void)co_await cancel_on(shielded(theirs::callback{}), std::stop_token());
+    (void)co_await about(theirs::callback{}, socket);
+    buffered referring(socket);
+    (void)co_await with_timeout(about(referring.read_line(80), referring, datagrams), 1s);
 
 #if MISTAKE == 1  // takes a duration, with its unit
     co_await sleep_for(500);
@@ -94,6 +97,16 @@ task<> subject(io_context& ctx, tcp::socket& socket, udp::socket& datagrams, cha
     (void)co_await when_any(std::vector<theirs::callback>(2));
 #elif MISTAKE == 56  // could not cut this short
     (void)co_await game.with_timeout(theirs::callback{}, 1s);
+#elif MISTAKE == 60  // take sockets, or streams with a member
+    const scope_about here(plain);
+#elif MISTAKE == 61  // take sockets, or streams with a member
+    (void)co_await about(sleep_for(1s), ctx);
+#elif MISTAKE == 62  // takes the sockets behind the awaitable
+    (void)co_await about(sleep_for(1s));
+#elif MISTAKE == 63  // needs a member read_some\(mutable_buffer\)
+    buffered in(theirs::callback{});
+#elif MISTAKE == 64  // could not cut this short
+    (void)co_await with_timeout(about(theirs::callback{}, socket), 1s);
 #endif
     static_cast<void>(ctx);
 }
