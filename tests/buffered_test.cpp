@@ -515,6 +515,31 @@ REACTOR_TEST("a second read at the same time is refused") {
     });
 }
 
+REACTOR_TEST("what is taken while a read is under way is not missed by it") {
+    run(kind, [](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        co_await over_each_kind(server, [&](auto& in) -> task<> {
+            for (const bool all : {true, false}) {
+                for (const bool line : {true, false}) {
+                    value(co_await write_all(client, "abcdef"));
+                    value(co_await in.peek(6));
+                    auto reader = ctx.spawn([](auto& from, bool by_line) -> task<std::string> {
+                        if (by_line) co_return std::string(value(co_await from.read_line(80)));
+                        co_return std::string(value(co_await from.read_until("\r\n", 80)));
+                    }(in, line));
+                    for (int i = 0; i < 3; ++i) co_await yield();
+                    if (all)
+                        CHECK(in.take_rest() == "abcdef");
+                    else
+                        in.consume(5);
+                    value(co_await write_all(client, "x\r\n"));
+                    CHECK(co_await reader == std::string(all ? "x" : "fx") + (line ? "" : "\r\n"));
+                }
+            }
+        });
+    });
+}
+
 REACTOR_TEST("a stream moves while it is read, and ends the read when it is destroyed") {
     run(kind, [](io_context& ctx) -> task<> {
         auto [client, server] = co_await test::connect(ctx);

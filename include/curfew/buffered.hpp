@@ -123,7 +123,7 @@ public:
     /// Takes `count` of the bytes that are there. Views of them are good as before.
     void consume(std::size_t count) noexcept {
         CURFEW_ASSERT(count <= parts_.in.size() && "more is consumed than there is");
-        parts_.in.consume(count < parts_.in.size() ? count : parts_.in.size());
+        parts_.in.consume_meanwhile(count < parts_.in.size() ? count : parts_.in.size());
     }
 
     /// What is there already, and can be taken without waiting. It stays there.
@@ -144,7 +144,7 @@ public:
     /// or an upgrade, say.
     std::string take_rest() {
         std::string rest(parts_.in.all());
-        parts_.in.consume(parts_.in.size());
+        parts_.in.consume_meanwhile(parts_.in.size());
         return rest;
     }
 

@@ -67,6 +67,7 @@ public:
     }
 
     bool take(read_buffer& in, std::errc& mistake) noexcept {
+        if (in.take_begins_elsewhere()) searched_ = 0;
         const char* const begin = in.data();
         const std::size_t held = in.size();
         if (held == searched_) return false;
@@ -121,6 +122,7 @@ public:
             mistake = std::errc::invalid_argument;
             return true;
         }
+        if (in.take_begins_elsewhere()) searched_ = 0;
         const std::string_view held = in.all();
         const std::size_t at = held.find(delimiter, searched_);
         // Without one, the shortest that there may be is longer by a byte than what is there.

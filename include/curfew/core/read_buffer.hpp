@@ -53,6 +53,16 @@ public:
     std::size_t capacity() const noexcept { return capacity_; }
 
     void consume(std::size_t count) noexcept { begin_ += count; }
+
+    /// The same by somebody else than who reads; a read that is under way hears of it.
+    void consume_meanwhile(std::size_t count) noexcept {
+        consume(count);
+        begins_elsewhere_ = true;
+    }
+    /// Whether that has happened since it was asked last: what was seen of the bytes before may be
+    /// gone.
+    bool take_begins_elsewhere() noexcept { return std::exchange(begins_elsewhere_, false); }
+
     void consume_until(const char* end) noexcept { begin_ = const_cast<char*>(end); }
 
     /// Sees that there is room behind the bytes, so that `whole` of them fit into it together. What
@@ -107,6 +117,7 @@ private:
         end_ = std::exchange(other.end_, nullptr);
         block_ = std::exchange(other.block_, nullptr);
         capacity_ = other.capacity_;
+        begins_elsewhere_ = other.begins_elsewhere_;
         reader = std::exchange(other.reader, nullptr);
         if (reader) reader->in = this;
     }
@@ -126,6 +137,7 @@ private:
     char* end_ = nullptr;
     char* block_ = nullptr;
     std::size_t capacity_;
+    bool begins_elsewhere_ = false;
 };
 
 inline void buffered_reader::end_reading() noexcept {
