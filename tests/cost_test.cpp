@@ -106,7 +106,7 @@ REACTOR_TEST("a limit on a task adds no allocation to the task's own in steady s
 
 #if defined(__linux__) && defined(__LP64__)
 TEST_CASE("what is kept for a connection that waits is small") {
-    CHECK(sizeof(socket_state) <= 56);
+    CHECK(sizeof(socket_state) <= 64);  // a block of 72 bytes, as with 56
     CHECK(sizeof(operation) <= 96);
     CHECK(sizeof(detail::timer_node) <= 32);
     CHECK(sizeof(detail::promise<void>) <= 40);
