@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <string_view>
@@ -22,6 +23,7 @@ public:
         std::vector<std::chrono::nanoseconds> waits;  // how long each `wait` was asked to take
         std::atomic<bool> waiting{false};             // the loop is in a wait that may block
         std::atomic<int> wakes{0};
+        std::size_t starts = 0;  // operations that could not be done at once
         int settled = 0;
         int unsettled = 0;  // after it was settled
         int fail_with = 0;  // the error number of the next wait
@@ -35,7 +37,10 @@ public:
         : inner_(test::make_reactor(kind)), log_(std::move(to)) {}
 
     std::string_view name() const noexcept override { return "watched"; }
-    bool start(curfew::operation& op) noexcept override { return inner_->start(op); }
+    bool start(curfew::operation& op) noexcept override {
+        ++log_->starts;
+        return inner_->start(op);
+    }
     void cancel(curfew::operation& op, curfew::completions& done) noexcept override {
         inner_->cancel(op, done);
         look(done);
