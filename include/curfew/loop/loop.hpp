@@ -247,7 +247,7 @@ public:
     void stop() noexcept { turns_.inbound.stop(); }
 
     bool is_this_thread() const noexcept { return thread_.is_this(); }
-    void check_thread() const noexcept { thread_.check(); }
+    void check_thread() const noexcept { thread_.check_this_thread(); }
 
     /// False if another loop runs here, or this one in another thread.
     bool may_be_used_here() const noexcept {

@@ -88,7 +88,7 @@ public:
     }
 
     /// Fatal if it is used from another thread while it runs, in programs with assertions.
-    void check() const noexcept {
+    void check_this_thread() const noexcept {
         CURFEW_ASSERT(
             is_this() &&
             "an io_context that runs in another thread is touched: use post(), or a stop_token");
