@@ -15,6 +15,46 @@
 
 using namespace test;
 
+TEST_CASE(
+    "cancellations stand before all else in the queue, and what ends there is free behind it") {
+    using detail::uring::request_id;
+    using detail::uring::request_state;
+    detail::uring::request_table table;
+    socket_state socket;
+    const auto take = [&](operation& op) {
+        op.progress = operation::state::pending;
+        REQUIRE(table.make_room(op));
+        return table.take(op);
+    };
+    operation first(operation_kind::accept, readiness::readable, &socket);
+    operation second(operation_kind::accept, readiness::readable, &socket);
+    operation third(operation_kind::accept, readiness::readable, &socket);
+    const request_id held = take(first);
+    const request_id ended = take(second);
+    const request_id submitted = take(third);
+    table.enqueue(held);
+    table.enqueue(ended);
+    table[submitted].state = request_state::submitted;
+    table.enqueue_cancellation(submitted);
+    table.give_back(ended);
+    CHECK(table[ended].state == request_state::ended_in_queue);
+    CHECK(table.in_flight() == 1);
+
+    CHECK(table.dequeue() == submitted);
+    CHECK(table[submitted].state == request_state::cancel_queued);
+    table[submitted].state = request_state::submitted;
+    CHECK(table.dequeue() == held);
+    table[held].state = request_state::submitted;
+    CHECK(table.dequeue() == ended);
+    CHECK(table[ended].state == request_state::free);
+    CHECK(table.queue_is_empty());
+    CHECK(take(second) == ended);  // and used again
+    table[ended].state = request_state::submitted;
+    for (const request_id each : {held, ended, submitted}) table.give_back(each);
+    CHECK(table.in_flight() == 0);
+    for (operation* each : {&first, &second, &third}) each->finish(outcome::canceled);
+}
+
 namespace {
 
 /// Bytes that malloc has given; 0 where nobody tells.
