@@ -14,7 +14,9 @@
 
 #include "await/enable_limits.hpp"
 #include "core/awaiter.hpp"
+#include "core/cancellation.hpp"
 #include "core/fiber.hpp"
+#include "core/socket_name.hpp"
 #include "core/socket_state.hpp"
 #include "reactor/reactor.hpp"
 #include "socket_base.hpp"

@@ -5,6 +5,7 @@
 
 #include "core/suspension.hpp"
 #include "core/time.hpp"
+#include "core/timer_list.hpp"
 #include "core/timer_wheel.hpp"
 #include "io_context.hpp"
 #include "loop/loop.hpp"

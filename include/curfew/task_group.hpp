@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "core/call_site.hpp"
+#include "core/fiber.hpp"
 #include "core/suspension.hpp"
 #include "io_context.hpp"
 #include "join_handle.hpp"

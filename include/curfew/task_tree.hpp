@@ -20,6 +20,7 @@
 #include "core/ready_queue.hpp"
 #include "core/socket_state.hpp"
 #include "core/suspension.hpp"
+#include "core/timer_list.hpp"
 #include "core/timer_wheel.hpp"
 #include "io_context.hpp"
 #include "ip/endpoint.hpp"

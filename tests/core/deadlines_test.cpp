@@ -58,7 +58,7 @@ TEST_CASE("without limits there is no deadline") {
     CHECK(all.bound() == endless);
 }
 
-TEST_CASE("a limit is fresh until it is dated, and counts from then") {
+TEST_CASE("never early: a limit is fresh until it is dated, and counts from then") {
     ids log;
     deadlines all(start);
     limit one(log, 1);

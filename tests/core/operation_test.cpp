@@ -59,9 +59,25 @@ TEST_CASE("an operation that nobody asked to end says what the system said") {
     CHECK(failed.error == 111);
 }
 
-TEST_CASE("success wins over whatever reason there was to end") {
+TEST_CASE("completion beats the limit, and whatever else was a reason to end") {
     for (const auto reason : {outcome::timed_out, outcome::canceled, outcome::closed})
         CHECK(finished(reason, outcome::success).result == outcome::success);
+    CHECK(operation::completion_beats_the_limit(outcome::success));
+    CHECK_FALSE(operation::completion_beats_the_limit(outcome::eof));
+}
+
+TEST_CASE("bytes that were moved before a limit ended the transfer are counted all the same") {
+    socket_state socket;
+    std::byte storage[10];
+    const buffer all{storage, sizeof storage};
+    operation op(&socket, &all, true);
+    op.describe(operation_kind::read, readiness::readable, 1);
+    op.progress = operation::state::pending;
+    CHECK_FALSE(op.advance(4));
+    op.reason = outcome::timed_out;
+    op.finish(outcome::canceled);
+    CHECK(op.result == outcome::timed_out);
+    CHECK(op.transferred == 4);
 }
 
 TEST_CASE("the reason wins over the error it caused") {

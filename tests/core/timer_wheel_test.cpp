@@ -71,7 +71,7 @@ TEST_CASE("an empty wheel has no deadline") {
     CHECK(wheel.bound() == endless);
 }
 
-TEST_CASE("a node expires at its deadline and not a nanosecond before it") {
+TEST_CASE("never early: a node expires at its deadline and not a nanosecond before it") {
     for (const ticks distance : {ticks{1}, ticks{2}, ticks{65'535}, ticks{65'536}, ticks{65'537},
                                  millisecond, second, hour, 24 * hour, year, 100 * year}) {
         CAPTURE(distance);

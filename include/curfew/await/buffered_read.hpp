@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "../buffer.hpp"
+#include "../core/cancellation.hpp"
 #include "../core/operation.hpp"
 #include "../core/read_buffer.hpp"
 #include "../core/socket_reference.hpp"

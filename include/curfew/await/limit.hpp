@@ -4,7 +4,7 @@
 // a cancel scope around it (`limited_scope`). The timer is armed only if the awaitable has to wait,
 // and disarmed with the awaiter. When it expires the loop calls it, after all that has completed
 // has been resumed; the policy is carried out by cancel_operation (see cancel_operation.hpp), for
-// an operation directly, for a scope by way of all that waits in it (see core/fiber.hpp).
+// an operation directly, for a scope by way of all that waits in it (see core/cancellation.hpp).
 #pragma once
 
 #include <coroutine>
@@ -13,16 +13,26 @@
 #include <type_traits>
 #include <utility>
 
-#include "../core/fiber.hpp"
+#include "../core/cancellation.hpp"
 #include "../core/outcome.hpp"
 #include "../core/suspension.hpp"
 #include "../core/time.hpp"
+#include "../core/timer_list.hpp"
+#include "../core/timer_wheel.hpp"
 #include "operation_awaiter.hpp"
 #include "scoped.hpp"
 
 CURFEW_SYSTEM_HEADER
 
-namespace curfew::detail {
+namespace curfew {
+
+/// What happens to a socket when a limit on one of its operations expires.
+enum class on_timeout : std::uint8_t {
+    cancel,  ///< the operation is cancelled; the socket stays open and usable
+    close,   ///< the socket is closed abortively: the peer gets a RST
+};
+
+namespace detail {
 
 /// Whether a limit counts from when it is awaited, is a point in time, or counts on a clock that
 /// the program moves.
@@ -218,4 +228,5 @@ private:
     limit_terms<Kind> terms_;
 };
 
-}  // namespace curfew::detail
+}  // namespace detail
+}  // namespace curfew

@@ -6,7 +6,8 @@
 #include <type_traits>
 
 #include "../core/awaiter.hpp"
-#include "../core/fiber.hpp"
+#include "../core/cancel_scope.hpp"
+#include "../core/cancellation.hpp"
 #include "../loop/loop.hpp"
 
 CURFEW_SYSTEM_HEADER

@@ -17,10 +17,13 @@ public:
     explicit completions(detail::ready_queue& ready) noexcept : ready_(ready) {}
 
     /// `op.finish` has been called and nothing refers to its buffers any more: the operation is no
-    /// longer its socket's pending one, and the coroutine that awaits it will be resumed.
+    /// longer its socket's pending one, and the coroutine that awaits it will be resumed. (One that
+    /// completes while it is started is not pushed: its coroutine goes on at once.)
     void push(operation& op) noexcept {
         CURFEW_ASSERT(op.progress == operation::state::complete);
         socket_state& socket = *op.socket;
+        CURFEW_ASSERT(!op.waits_for(readiness::readable) || socket.reader == &op);
+        CURFEW_ASSERT(!op.waits_for(readiness::writable) || socket.writer == &op);
         if (socket.reader == &op) socket.reader = nullptr;
         if (socket.writer == &op) socket.writer = nullptr;
         ready_.push(op);

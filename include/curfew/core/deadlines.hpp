@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <utility>
 
+#include "timer_list.hpp"
 #include "timer_wheel.hpp"
 
 CURFEW_SYSTEM_HEADER
@@ -26,12 +27,21 @@ public:
     deadlines& operator=(const deadlines&) = delete;
 
     ~deadlines() {
-        settle();
+        place_in_wheel();
         while (fresh_) node_of(*fresh_).disarm();
     }
 
-    /// Arms `node` for `node.deadline` from now, a duration. The clock is read once for all that
-    /// were armed in a turn, at its end, so no limit is early by the age of a stored time.
+    /// Never early: the deadline of a limit that was armed for `duration`, and dated by a reading
+    /// of the clock that was made after that. The clock is read once for all that were armed in a
+    /// turn, at its end (`date`), so no limit is early by the age of a reading; a duration that is
+    /// no whole number of ticks was rounded up (`to_ticks`); and a limit expires when a reading has
+    /// reached its deadline (`is_due`), whatever unit of the wheel it stands in. (The sum does not
+    /// overflow: see `longest`.)
+    static constexpr ticks never_early(ticks reading, ticks duration) noexcept {
+        return reading + duration;
+    }
+
+    /// Arms `node` for `node.deadline` from now, a duration.
     CURFEW_HOT void arm_after(timer_node& node) noexcept { node.link_to(fresh_); }
 
     /// Arms `node` for `node.deadline`, a point in time.
@@ -48,10 +58,11 @@ public:
 
     /// All fresh limits count from `now`, which has been read after they were armed.
     void date(ticks now) noexcept {
+        CURFEW_ASSERT(fresh_);
         generation& place = *oldest_;
         oldest_ = place.next;
         if (place.first) [[unlikely]] {
-            settle(place);
+            place_in_wheel(place);
             note_bound();
         }
         ticks shortest = node_of(*fresh_).deadline;
@@ -60,7 +71,7 @@ public:
         place.first = std::exchange(fresh_, nullptr);
         place.first->link = &place.first;
         place.birth = now;
-        const ticks bound = now + shortest;
+        const ticks bound = never_early(now, shortest);
         if (bound < bound_) bound_ = bound;
     }
 
@@ -69,15 +80,15 @@ public:
     ticks bound() const noexcept { return bound_; }
 
     /// Places all young limits in the wheel, the oldest first.
-    CURFEW_COLD void settle() noexcept {
+    CURFEW_COLD void place_in_wheel() noexcept {
         std::size_t place = static_cast<std::size_t>(oldest_ - young_) + generations;
         const std::size_t end = place;
-        while (end - place < generations && young_[(place - 1) % generations].birth != settled)
+        while (end - place < generations && young_[(place - 1) % generations].birth != placed)
             --place;
         for (; place != end; ++place) {
             generation& each = young_[place % generations];
-            if (each.first) settle(each);
-            each.birth = settled;
+            if (each.first) place_in_wheel(each);
+            each.birth = placed;
         }
     }
 
@@ -85,7 +96,7 @@ public:
     /// due again (see timer_wheel::expire). Nothing is young then.
     template <class Enough>
     CURFEW_COLD void expire(ticks now, Enough enough) noexcept {
-        settle();
+        place_in_wheel();
         wheel_.expire(now, enough);
         bound_ = wheel_.bound();
     }
@@ -95,29 +106,29 @@ public:
 
     /// The earliest deadline exactly; nothing is fresh.
     ticks earliest() noexcept {
-        settle();
+        place_in_wheel();
         return wheel_.earliest();
     }
 
     /// Calls `look` on every limit; nothing is fresh.
     template <class Look>
     void for_each(Look look) {
-        settle();
+        place_in_wheel();
         wheel_.for_each(look);
     }
 
 private:
     // As many as thousands of connections need to be served once, each with a limit.
     static constexpr std::size_t generations = 64;
-    static constexpr ticks settled = endless;
+    static constexpr ticks placed = endless;
 
     struct generation {
         timer_link* first = nullptr;
-        ticks birth = settled;       // when it was dated; or that it has been settled since
+        ticks birth = placed;        // when it was dated; or that it has been placed since
         generation* next = nullptr;  // in the ring
     };
 
-    CURFEW_COLD void settle(generation& old) noexcept {
+    CURFEW_COLD void place_in_wheel(generation& old) noexcept {
         timer_link* oldest_first = nullptr;  // the list begins with the newest
         while (old.first) {
             timer_node& node = node_of(*old.first);
@@ -127,7 +138,7 @@ private:
         while (oldest_first) {
             timer_node& node = node_of(*oldest_first);
             node.disarm();
-            node.deadline = old.birth + node.deadline;
+            node.deadline = never_early(old.birth, node.deadline);
             wheel_.arm(node);
         }
     }

@@ -1,74 +1,26 @@
-// Fibers and cancel scopes: who is cancelled when.
+// Fibers and nurseries: the tree of what runs.
 //
 // A fiber is one line of execution: a spawned task, or a branch of a combination, with all that it
 // awaits. It knows the innermost cancel scope it is in and the one thing it is suspended in. Fibers
 // form a tree: those that were started within a scope of another stand in a nursery of that scope.
-// Cancelling a scope marks it, the scopes inside it and those of the fibers in its nurseries, and
-// interrupts what they wait for; everything that is started in a marked scope ends at once. A
-// shield is a scope that is not marked from outside.
-//
-// Trees, and chains of fibers that wait for each other, may be a million deep. So nothing here
-// calls itself for each level: who goes through them keeps a list of the fibers that are left to
-// visit.
+// What happens when a scope is cancelled stands in cancellation.hpp.
 #pragma once
 
 #include <coroutine>
 #include <cstdint>
-#include <utility>
 
-#include "operation.hpp"
+#include "cancel_scope.hpp"
 #include "ready_queue.hpp"
-#include "socket_reference.hpp"
-#include "timer_wheel.hpp"
+#include "suspension.hpp"
 
 CURFEW_SYSTEM_HEADER
 
 namespace curfew {
 
-/// What happens to a socket when a limit on one of its operations expires.
-enum class on_timeout : std::uint8_t {
-    cancel,  ///< the operation is cancelled; the socket stays open and usable
-    close,   ///< the socket is closed abortively: the peer gets a RST
-};
-
 namespace detail {
 
 class loop;
-struct nursery;
 struct promise_base;
-
-/// Why a scope is cancelled.
-enum class cancel_cause : std::uint8_t {
-    none,    ///< it is not
-    around,  ///< because a scope around it is
-    itself,  ///< it was cancelled itself, whatever has become of those around it since
-};
-
-struct cancel_scope {
-    cancel_scope* parent = nullptr;  // that of a fiber's root is the scope its nursery is in
-    nursery* nurseries = nullptr;    // fibers that live within this scope
-    const timer_node* limit = nullptr;
-    bool shield = false;
-    cancel_cause cause = cancel_cause::none;
-    /// Something in it has ended with `canceled` because it is cancelled.
-    bool cut_short = false;
-    /// Scopes around it learn that from whoever awaits the end of what is in it.
-    bool keeps_to_itself = false;
-
-    bool cancelled() const noexcept { return cause != cancel_cause::none; }
-    bool cancelled_itself() const noexcept { return cause == cancel_cause::itself; }
-    bool cut_short_by_itself() const noexcept { return cut_short && cancelled_itself(); }
-    bool cut_short_from_around() const noexcept { return cut_short && !cancelled_itself(); }
-
-    /// As it is entered within one that is cancelled, or not.
-    void begin_within(bool cancelled_one) noexcept {
-        cause = cancelled_one && !shield ? cancel_cause::around : cancel_cause::none;
-    }
-    void cancel_itself() noexcept { cause = cancel_cause::itself; }
-    void cancel_from_around() noexcept {
-        if (!cancelled()) cause = cancel_cause::around;
-    }
-};
 
 /// Fibers that live within a scope of another fiber: the branches of a combination, the children of
 /// a group.
@@ -98,63 +50,6 @@ struct nursery {
 
     /// Cancels its fibers each for itself, whatever happens around them.
     void cancel_each(bool abort = false) noexcept;
-};
-
-/// Says that what runs in a scope is about a socket: when a limit around it that closes expires, the
-/// socket is aborted, whatever is waited for then. It stands in the scope's list of nurseries, as one
-/// without fibers, so that scopes about which nothing is said keep nothing for it.
-struct socket_name : nursery, socket_reference {
-    socket_name* next_reached;  // by a cancellation
-    void (*abort)(socket_name&) noexcept;
-
-    socket_name(socket_state& named, void (*how)(socket_name&) noexcept) noexcept
-        : socket_reference(named), abort(how) {
-        names_socket = true;
-    }
-};
-
-/// Some fibers that have begun and have not come to their end: until then their `turn` is in no
-/// queue, and links them here.
-class fiber_list {
-public:
-    void push(fiber& self) noexcept;
-    /// The one that was pushed last; null when empty.
-    fiber* last() const noexcept;
-    fiber* pop() noexcept;
-
-private:
-    ready_node* last_ = nullptr;
-};
-
-/// A cancellation on its way through the tree.
-class cancellation {
-public:
-    /// With `abort` it aborts the sockets of pending operations.
-    explicit cancellation(bool abort) noexcept : abort_(abort) {}
-    cancellation(const cancellation&) = delete;
-    cancellation& operator=(const cancellation&) = delete;
-    ~cancellation() { carry_out(); }
-
-    bool aborts() const noexcept { return abort_; }
-
-    /// `self` is cancelled because the scope it lives in is.
-    void add(fiber& self) noexcept;
-    void add(nursery& all) noexcept;
-
-    /// `self` is cancelled itself.
-    void add_itself(fiber& self) noexcept;
-
-    /// In `outer` and all inside it. Interrupts what the fiber waits for, if that is inside.
-    void reach(fiber& self, cancel_scope& outer) noexcept;
-
-private:
-    /// It has just been marked.
-    void visit(fiber& self) noexcept;
-    void carry_out() noexcept;
-
-    const bool abort_;
-    fiber_list left_;  // marked, and not yet reached
-    socket_name* named_ = nullptr;  // in what it has reached; with `abort_`
 };
 
 }  // namespace detail
@@ -224,14 +119,14 @@ struct fiber {
     }
 
     /// Cancels `outer`, one of the scopes the fiber is in, and what is inside it up to a shield.
-    void cancel(detail::cancel_scope& outer, bool abort = false) noexcept {
-        if (outer.cancelled() || being_destroyed) return;
-        outer.cancel_itself();
-        detail::cancellation(abort).reach(*this, outer);
-    }
+    void cancel(detail::cancel_scope& outer, bool abort = false) noexcept;
 
-    /// Something has ended with `canceled` because the innermost scope is cancelled. (Above a scope
-    /// that knows it all do: in a chain of scopes each looks at its own.)
+    /// Nesting: the limit that has expired is the one that says `timed_out`, and those inside it
+    /// say `canceled`. Something has ended with `canceled` because the innermost scope is
+    /// cancelled: that is told to the scopes around it up to the one that was cancelled itself,
+    /// whose doing it is, and no further. So of several that are cancelled the innermost says
+    /// `timed_out`, and those around it nothing, unless something else in them is cut short. (Above
+    /// a scope that knows it all do: in a chain of scopes each looks at its own.)
     void note_cut_short() noexcept {
         for (auto* each = scope; each && each->cancelled() && !each->cut_short;
              each = each->parent) {
@@ -268,6 +163,19 @@ struct fiber {
 
 namespace detail {
 
+/// Some fibers that have begun and have not come to their end: until then their `turn` is in no
+/// queue, and links them here.
+class fiber_list {
+public:
+    void push(fiber& self) noexcept;
+    /// The one that was pushed last; null when empty.
+    fiber* last() const noexcept;
+    fiber* pop() noexcept;
+
+private:
+    ready_node* last_ = nullptr;
+};
+
 inline void fiber_list::push(fiber& self) noexcept {
     self.turn.next = last_;
     last_ = &self.turn;
@@ -279,64 +187,6 @@ inline fiber* fiber_list::pop() noexcept {
     fiber* const self = last();
     if (self) last_ = last_->next;
     return self;
-}
-
-inline void cancellation::add(fiber& self) noexcept {
-    // What waits in a fiber that is about to be destroyed has been interrupted already, and the
-    // scopes that it was in may be gone.
-    if (self.root.cancelled() || self.being_destroyed) return;
-    self.cancel_root_from_around();
-    visit(self);
-}
-
-inline void cancellation::add_itself(fiber& self) noexcept {
-    if (self.root.cancelled() || self.being_destroyed) return;
-    self.cancel_root_itself();
-    visit(self);
-}
-
-inline void cancellation::visit(fiber& self) noexcept {
-    // Others, such as one that has not begun yet, have nothing inside that could be reached.
-    if (self.has_begun() && (self.waiting || self.scope != &self.root || self.root.nurseries))
-        left_.push(self);
-}
-
-inline void cancellation::add(nursery& all) noexcept {
-    if (all.shielded) return;
-    if (abort_ && all.names_socket) {
-        auto& name = static_cast<socket_name&>(all);
-        name.next_reached = std::exchange(named_, &name);
-    }
-    for (fiber* each = all.first; each; each = each->next) add(*each);
-}
-
-inline void cancellation::reach(fiber& self, cancel_scope& outer) noexcept {
-    cancel_scope* first = self.scope;  // the innermost that is reached
-    for (auto* each = self.scope; each != &outer; each = each->parent)
-        if (each->shield) first = each->parent;
-    for (auto* each = first; each != outer.parent; each = each->parent) {
-        each->cancel_from_around();
-        if (each == self.scope) self.in_cancelled = true;
-        for (auto* inside = each->nurseries; inside; inside = inside->next) add(*inside);
-    }
-    if (first == self.scope && self.waiting) self.waiting->type->interrupt(*self.waiting, *this);
-}
-
-inline void cancellation::carry_out() noexcept {
-    while (fiber* const next = left_.pop()) reach(*next, next->root);
-    // Last, so that operations have been asked to end before, and say why they did.
-    for (; named_; named_ = named_->next_reached) named_->abort(*named_);
-}
-
-inline void nursery::attach(cancel_scope& to) noexcept {
-    detach();
-    scope = &to;
-    next = to.nurseries;
-    if (next) next->link = &next;
-    to.nurseries = this;
-    link = &to.nurseries;
-    for (fiber* each = first; each; each = each->next) each->root.parent = scope;
-    if (to.cancelled()) cancellation(false).add(*this);
 }
 
 inline void nursery::detach() noexcept {
@@ -355,11 +205,6 @@ inline void nursery::add(fiber& child) noexcept {
     first = &child;
     child.root.parent = scope;
     child.begin_within(scope && scope->cancelled());
-}
-
-inline void nursery::cancel_each(bool abort) noexcept {
-    cancellation each_of_them(abort);
-    for (fiber* each = first; each; each = each->next) each_of_them.add_itself(*each);
 }
 
 }  // namespace detail

@@ -1,6 +1,16 @@
 // The one kind of operation that all reactors speak: started once, pending at most once, completed
-// once. It is a plain record inside an awaiter, so inside the frame of the coroutine that awaits
-// it.
+// once. It is a record inside an awaiter, so inside the frame of the coroutine that awaits it.
+//
+// Everything here belongs to the loop's thread: the kernel sees buffers, never an operation. While
+// it is pending, an operation stands in its socket (`reader`, `writer`, or both), and its reactor
+// may use all of it. From its completion on it is its coroutine's:
+// - `owner` is good for as long as the operation: it is the fiber whose frame that lies in. (Of a
+//   coroutine that is none of the library's, it is its loop's `outside` fiber; outside of any loop,
+//   no_fiber.)
+// - `socket` is not: the socket object may be destroyed before the coroutine is resumed, and its
+//   record is kept only while something is pending on it. Who completes an operation (`finish`,
+//   completions::push) may use it still, as may a coroutine that goes on at once; whoever is
+//   resumed may not, nor may anybody else who looks at the operation when `progress` is `complete`.
 #pragma once
 
 #include <cstddef>
@@ -166,12 +176,24 @@ struct operation : detail::suspension {
         return buffer_count == 0;
     }
 
+    /// Completion beats the limit: what the system has done is delivered, whoever asked for an end
+    /// meanwhile, with whatever `reason`. It holds because nobody ends an operation but its
+    /// reactor, by `finish`, once it knows how the system's call has ended: a cancellation only
+    /// asks, and one that comes too late finds a success. A transfer that has moved bytes is a
+    /// success, or (where it is to move all) counts them in `transferred`, which comes with every
+    /// error. Whether the system has done something of which the reactor does not know yet is for
+    /// the loop to see: before limits are carried out it has looked, and cancel_operation looks
+    /// again where that may have brought less than all.
+    static constexpr bool completion_beats_the_limit(outcome how) noexcept {
+        return how == outcome::success;
+    }
+
     /// Ends the operation with what the system said. An end that was asked for wins over the
-    /// error it caused; success, and any byte moved by a single transfer, wins over both.
+    /// error it caused.
     void finish(outcome how, int system_error = 0) noexcept {
         CURFEW_ASSERT(progress != state::complete);
         progress = state::complete;
-        if (how == outcome::success) return;
+        if (completion_beats_the_limit(how)) return;  // and `result` says so from the start
         if (how == outcome::system || how == outcome::eof) tell_loss(how, system_error);
         result = reason != outcome::success ? reason : how;
         error = system_error;

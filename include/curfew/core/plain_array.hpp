@@ -1,4 +1,9 @@
 // A growing array of plain values.
+//
+// Whoever must not throw allocates with this, or with `new (std::nothrow)`, and makes an error of
+// an operation of it if there is no memory (reactors, whose calls are noexcept). What ends
+// something (completions, limits, cancellations, closing) allocates nothing at all: it could not
+// fail.
 #pragma once
 
 #include <cstddef>

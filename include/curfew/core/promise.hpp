@@ -11,7 +11,7 @@
 #include "../platform/std_memory.hpp"
 #include "awaiter.hpp"
 #include "call_site.hpp"
-#include "fiber.hpp"
+#include "cancellation.hpp"
 #include "frame_memory.hpp"
 #include "trampoline.hpp"
 

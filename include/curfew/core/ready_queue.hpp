@@ -16,6 +16,12 @@ namespace detail {
 
 /// What can be queued: a suspended coroutine of a fiber; with no coroutine, a suspension that goes
 /// on by itself (see suspension_type::go_on), and with no fiber either, a function.
+///
+/// It stands in one queue at the most. A function of another thread stands in the loop's `inbox`,
+/// and then in a queue; a suspension stands in none while it waits, and in one from its completion
+/// until it goes on; a fiber's `turn` stands in one until the fiber begins, and while a cancellation
+/// visits the fiber, in a fiber_list. In which order a loop has its queues is said in
+/// loop/queues.hpp.
 struct ready_node {
     std::coroutine_handle<> waiter;
     ready_node* next;

@@ -69,11 +69,16 @@ constexpr bool operator&(readiness a, readiness b) noexcept {
 }
 
 /// What the library keeps of a socket for its reactor. It stays where it is while the socket object
-/// moves, and lives until no operation is pending on it.
+/// moves, and lives until no operation is pending on it. All of it belongs to the loop's thread.
 struct socket_state {
     // What every operation looks at stands together: system calls in between have used the caches.
-    operation* reader = nullptr;   ///< the pending operation that reads, if there is one
-    operation* writer = nullptr;   ///< the pending one that writes
+
+    /// The pending operation that reads, if there is one. It may be set on a socket that is closed:
+    /// a proactor has yet to reap what was pending there (sockets::set_pending_aside makes room for
+    /// a new connect), or somebody has closed the descriptor behind our back. But nothing becomes
+    /// pending on a closed socket except a connect, whose `start` opens it.
+    operation* reader = nullptr;
+    operation* writer = nullptr;   ///< the pending one that writes, in the same way
     detail::loop* loop = nullptr;  ///< null once the context is gone
     platform::socket_handle handle = platform::invalid_socket;  ///< invalid: closed
 

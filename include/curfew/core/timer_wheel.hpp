@@ -7,13 +7,11 @@
 // that is disarmed in time). The units only sort: nodes expire by their exact deadline, in the
 // order of their deadlines, and of those with the same one in the order in which they were armed.
 //
-// All at once, a hundred thousand nodes would take some 20 ms to move down, and as long to expire.
-// So a slot in which many are placed keeps two lists. In one are those of a single deadline, such
-// as the limits of all that began in one turn: they move down, and are known to be due, in one
-// step. In the other are all others; each level has room for twice as many slots, so the nodes of
-// the slot that is next fit into the level below already, and move there a few at a time. What is
-// due of such a crowd is carried out in slices, between which its owner does other things, and what
-// becomes due meanwhile need not wait for all of it.
+// A slot in which many are placed is a crowd (see timer_slot.hpp). Each level has room for twice as
+// many slots as it needs, so the nodes of the slot that is next fit into the level below already,
+// and those of a crowd move there a few at a time. What is due of a crowd is carried out in slices,
+// between which its owner does other things, and what becomes due meanwhile need not wait for all
+// of it.
 #pragma once
 
 #include <bit>
@@ -21,121 +19,11 @@
 
 #include "../config.hpp"
 #include "time.hpp"
+#include "timer_slot.hpp"
 
 CURFEW_SYSTEM_HEADER
 
 namespace curfew::detail {
-
-/// What a limit tells of itself when somebody looks at the tree of tasks.
-struct limit_report {
-    const void* target = nullptr;  // the operation or cancel scope that it limits
-    bool abort = false;            // on_timeout::close
-    ticks now = endless;           // the time, if its deadline is not one of the loop's
-};
-
-/// What is in a list of nodes, or its head.
-struct timer_link {
-    timer_link* next;
-    timer_link** link;  // what points at this one; null while it is in no list
-};
-
-/// What is armed. It unlinks itself when it is destroyed.
-struct timer_node : timer_link {
-    ticks deadline;
-    /// Its time has come; or, asked for a report, it says what it limits and does nothing else.
-    void (*expired)(timer_node&, limit_report*) noexcept;
-
-    explicit timer_node(void (*on_expiry)(timer_node&, limit_report*) noexcept,
-                        ticks when = 0) noexcept
-        : deadline(when), expired(on_expiry) {
-        link = nullptr;
-    }
-    timer_node(const timer_node&) = delete;
-    timer_node& operator=(const timer_node&) = delete;
-    ~timer_node() {
-        if (link) unlink();
-    }
-
-    bool armed() const noexcept { return link != nullptr; }
-
-    /// Becomes the first of a list that ends with null.
-    CURFEW_HOT void link_to(timer_link*& first) noexcept {
-        CURFEW_ASSERT(!armed());
-        next = first;
-        if (first) first->link = &next;
-        first = this;
-        link = &first;
-    }
-
-    CURFEW_HOT void disarm() noexcept {
-        if (!link) return;
-        unlink();
-        link = nullptr;
-    }
-
-private:
-    CURFEW_HOT void unlink() noexcept {
-        *link = next;
-        if (next) next->link = link;
-    }
-};
-
-inline timer_node& node_of(timer_link& of) noexcept { return static_cast<timer_node&>(of); }
-
-/// A list from the oldest to the newest, and back to the head: a node leaves it without knowing it.
-struct timer_list : timer_link {
-    void clear() noexcept {
-        next = this;
-        link = &next;
-    }
-    bool empty() const noexcept { return next == this; }
-
-    timer_node& oldest() noexcept { return node_of(*next); }
-    timer_node& newest() noexcept {  // `link` points at its first member
-        return node_of(*reinterpret_cast<timer_link*>(link));
-    }
-
-    void push_newest(timer_node& node) noexcept {
-        node.next = this;
-        node.link = link;
-        *link = &node;
-        link = &node.next;
-    }
-    void push_oldest(timer_node& node) noexcept {
-        node.next = next;
-        node.link = &next;
-        next->link = &node.next;
-        next = &node;
-    }
-
-    /// Takes all of `from`, as newer ones, or as older ones, than those that are here.
-    void append(timer_list& from) noexcept {
-        if (from.empty()) return;
-        from.next->link = link;
-        *link = from.next;
-        *from.link = this;
-        link = from.link;
-        from.clear();
-    }
-    void prepend(timer_list& from) noexcept {
-        if (from.empty()) return;
-        *from.link = next;
-        next->link = from.link;
-        next = from.next;
-        next->link = &next;
-        from.clear();
-    }
-
-    /// `look` may take the node out.
-    template <class Look>
-    void for_each(Look look) {
-        for (timer_link* each = next; each != this;) {
-            timer_link* const following = each->next;
-            look(node_of(*each));
-            each = following;
-        }
-    }
-};
 
 class timer_wheel {
 public:
@@ -159,7 +47,7 @@ public:
         // Not into the slot that is next, whose nodes may be on their way down.
         if (level > 0 && index_of(at, level) - index_of(base_, level) == 1) --level;
         slot& to = slot_for(node.deadline, index_of(at, level), level);
-        if (++to.placed >= few) [[unlikely]]
+        if (++to.placed >= slot::few) [[unlikely]]
             return arm_in_crowd(node, index_of(at, level), level, to);
         to.nodes.push_newest(node);
     }
@@ -187,7 +75,7 @@ public:
         expired_late_ *= late;
         collect(now);
         if (prepare_at_ <= now) [[unlikely]]
-            prepare(now, (now - asked_for) / pause + 1);
+            prepare(now, (now - asked_for) / prepare_every + 1);
         if (prepare_at_ < bound_) bound_ = prepare_at_;
         // Nodes disarmed by an `expired` leave these lists like any other.
         for (unsigned count = 1; !due_.empty() || !backlog_.empty(); ++count) {
@@ -229,13 +117,12 @@ public:
         for (unsigned level = 0; level < levels; ++level)
             for (unsigned place = 0; place < slot_count; ++place) {
                 if (!used_[level].has(place)) continue;
-                slot& each = slots_[level][place];
-                each.nodes.for_each(look);
-                if (each.is_crowd()) each.others.for_each(look);
+                slots_[level][place].for_each(look);
             }
     }
 
 private:
+    using slot = timer_slot;
     using unit = std::uint64_t;
     static constexpr int unit_bits = 16;
     static constexpr unsigned digit_bits = 5;
@@ -243,28 +130,13 @@ private:
     static constexpr unsigned slot_count = 2 << digit_bits;
     static constexpr unsigned levels = 10;  // 16 + 10 * 5 > 64 bits: every deadline has its place
 
-    /// Nodes that make a crowd.
-    static constexpr std::uint32_t few = 256;
     // So many at a time move down ahead of their time, at most every millisecond; or more, when it
     // is longer until somebody asks again, as in a game that does so once a frame, or when there
     // are too many for the time that is left.
-    static constexpr ticks pause = 1'000'000;  // ns
+    static constexpr ticks prepare_every = 1'000'000;  // ns
     static constexpr ticks most_steps = 16;
     static constexpr unsigned asked_after = 16;  // nodes that have expired
     static constexpr std::uint32_t kept_in_order = 250;
-
-    struct slot {
-        timer_list nodes;
-        ticks least;           // at most the earliest deadline of its nodes
-        std::uint32_t placed;  // nodes since it was empty; of a crowd, `few` and its `others`
-        // Of a crowd only. Its `nodes` are those of one deadline:
-        std::uint32_t same;  // of which so many have been placed
-        ticks of;            // which that is
-        timer_list others;
-
-        bool is_crowd() const noexcept { return placed >= few; }
-        bool empty() const noexcept { return nodes.empty() && (!is_crowd() || others.empty()); }
-    };
 
     /// A number of the slots of one level.
     class slot_set {
@@ -307,9 +179,7 @@ private:
         if (!used_[level].has(place) || to.empty()) {
             used_[level].add(place);
             used_levels_ |= 1u << level;
-            to.nodes.clear();
-            to.least = endless;
-            to.placed = 0;
+            to.begin();
         }
         if (deadline < to.least) to.least = deadline;
         return to;
@@ -319,77 +189,24 @@ private:
 
     /// A node goes into a slot that is a crowd, or becomes one with it.
     CURFEW_COLD void arm_in_crowd(timer_node& node, unit index, unsigned level, slot& to) noexcept {
-        if (!joins_crowd(node, index, level, to)) {
-            to.others.push_newest(node);
-            if (to.placed % few == 0 && to.same < few) elect(to, node.deadline);
-        } else {
-            to.nodes.push_newest(node);
-        }
+        to.push_newest(node, joins_crowd(node, index, level, to));
     }
 
-    /// Whether a node, which has been counted in `placed`, is one of the single deadline.
+    /// Whether a node, which has been counted in `placed`, is one of a crowd's one deadline.
     bool joins_crowd(const timer_node& node, unit index, unsigned level, slot& to) noexcept {
-        if (to.placed == few) {
-            make_crowd(to, node.deadline);
-        } else if (node.deadline != to.of) {
-            if (to.placed == 2 * few) note_crowd(index, level);
-            return false;
-        } else {
-            --to.placed;
-        }
-        ++to.same;
-        return true;
-    }
-
-    /// The slot becomes a crowd, of nodes with that deadline.
-    static void make_crowd(slot& to, ticks deadline) noexcept {
-        to.of = deadline;
-        to.placed = few;
-        to.same = 0;
-        to.others.clear();
-        to.nodes.for_each([&](timer_node& node) {
-            if (node.deadline == deadline) {
-                ++to.same;
-                return;
-            }
-            node.disarm();
-            to.others.push_newest(node);
-            ++to.placed;
-        });
-    }
-
-    /// Those with another deadline have turned out to be more.
-    static void elect(slot& to, ticks deadline) noexcept {
-        to.others.prepend(to.nodes);
-        to.placed += to.same;
-        to.same = 0;
-        to.of = deadline;
-        for (; !to.others.empty() && to.others.newest().deadline == deadline; ++to.same) {
-            timer_node& node = to.others.newest();
-            node.disarm();
-            to.nodes.push_oldest(node);
-        }
-        to.placed -= to.same;
+        if (to.joins(node.deadline)) return true;
+        if (to.placed == 2 * slot::few) note_crowd(index, level);
+        return false;
     }
 
     /// The nodes with a crowd's one deadline move down, where those with the same deadline are
     /// newer.
     void move_crowd_down(slot& from, unsigned level) noexcept {
-        if (from.same < few) return move_down(from.nodes, level, few);
+        if (from.same < slot::few) return move_down(from.nodes, level, slot::few);
         if (from.nodes.empty()) return;
-        const unit index = index_of(unit_of(from.of), level - 1);
-        slot& to = slot_for(from.of, index, level - 1);
-        if (!to.is_crowd()) make_crowd(to, from.of);
-        if (to.of != from.of && to.same < few) elect(to, from.of);
-        if (to.of == from.of) {
-            to.nodes.prepend(from.nodes);
-            to.same += from.same;
-        } else {  // there are two crowds, one of which has to go on apart
-            to.others.prepend(from.nodes);
-            to.placed += from.same;
-            note_crowd(index, level - 1);
-        }
-        from.same = 0;
+        const unit index = index_of(unit_of(from.deadline), level - 1);
+        slot& to = slot_for(from.deadline, index, level - 1);
+        if (!to.take_crowd(from)) note_crowd(index, level - 1);  // one of them goes on apart
     }
 
     /// Somebody is to ask when the slot is next.
@@ -459,7 +276,7 @@ private:
                 move_down(*above.where, above.level, ~std::uint64_t{0});
                 above = first_above(least_above);
             } else {
-                take_due(*lowest.where, now, due);
+                lowest.where->take_due(now, due, backlog_);
                 if (!lowest.where->empty()) break;  // the rest of the current unit
             }
         }
@@ -480,32 +297,6 @@ private:
         return backlogs_turn ? backlog_.oldest() : due_.oldest();
     }
 
-    void take_due(slot& from, ticks now, timer_list& due) noexcept {
-        if (from.least > now) return;
-        if (!from.is_crowd()) [[likely]]
-            return take_due(from, from.nodes, now, due);
-        take_due(from, from.others, now, due);
-        if (from.nodes.empty()) return;
-        if (from.of <= now) {
-            backlog_.append(from.nodes);
-            from.same = 0;
-        } else if (from.of < from.least) {
-            from.least = from.of;
-        }
-    }
-
-    static void take_due(slot& from, timer_list& nodes, ticks now, timer_list& due) noexcept {
-        from.least = endless;
-        nodes.for_each([&](timer_node& node) {
-            if (node.deadline > now) {
-                if (node.deadline < from.least) from.least = node.deadline;
-                return;
-            }
-            node.disarm();
-            due.push_newest(node);
-        });
-    }
-
     /// Moves nodes to the level below, where those with the same deadline are newer ones: a node
     /// that is armed later never stands higher.
     void move_down(slot& from, unsigned level, std::uint64_t most) noexcept {
@@ -522,7 +313,7 @@ private:
             node.disarm();
             const unit index = index_of(unit_of(node.deadline), level - 1);
             slot& to = slot_for(node.deadline, index, level - 1);
-            const bool apart = ++to.placed >= few && !joins_crowd(node, index, level - 1, to);
+            const bool apart = ++to.placed >= slot::few && !joins_crowd(node, index, level - 1, to);
             (apart ? to.others : to.nodes).push_oldest(node);
         }
     }
@@ -530,7 +321,8 @@ private:
     /// Where the slot that is next is crowded, some of its nodes move down now: they fit into the
     /// level below.
     CURFEW_COLD void prepare(ticks now, ticks steps) noexcept {
-        const auto most = few * static_cast<std::uint64_t>(steps < most_steps ? steps : most_steps);
+        const auto most =
+            slot::few * static_cast<std::uint64_t>(steps < most_steps ? steps : most_steps);
         ticks again = endless;
         for (unsigned level = levels - 1; level > 0; --level) {
             const unit next = index_of(base_, level) + 1;
@@ -543,17 +335,18 @@ private:
                 if (distance == 0) {
                     // As many as have to, if it is to be empty when its time comes.
                     const ticks left = time_before(index + 1, level) - now;
-                    const std::uint64_t due = left > pause ? crowded.placed *
-                                                                 static_cast<std::uint64_t>(pause) /
-                                                                 static_cast<std::uint64_t>(left)
-                                                           : most;
+                    const std::uint64_t due = left > prepare_every
+                                                  ? crowded.placed *
+                                                        static_cast<std::uint64_t>(prepare_every) /
+                                                        static_cast<std::uint64_t>(left)
+                                                  : most;
                     move_down(crowded, level, most > due ? most : due);
                 }
                 if (crowded.empty()) {
                     crowded_[level].remove(place);
                     continue;
                 }
-                const ticks when = distance == 0 ? now + pause : time_before(index, level);
+                const ticks when = distance == 0 ? now + prepare_every : time_before(index, level);
                 if (when < again) again = when;
                 break;
             }
@@ -562,48 +355,6 @@ private:
         first_above(bound_);
         if (const slot* const lowest = first_of(0).where)
             if (lowest->least < bound_) bound_ = lowest->least;
-    }
-
-    /// Merge sort by deadline; those with the same one keep their order.
-    static void sort(timer_list& due) noexcept {
-        if (due.empty() || &due.oldest() == &due.newest()) return;
-        timer_link* runs[64];  // the first `used` are empty or, runs[i], 2^i nodes long
-        int used = 0;
-        *due.link = nullptr;  // a plain list, linked by `next` alone, until it is sorted
-        for (timer_link* list = due.next; list;) {
-            timer_link* run = list;
-            list = list->next;
-            run->next = nullptr;
-            int i = 0;
-            for (; i < used && runs[i]; ++i) {
-                run = merged(runs[i], run);
-                runs[i] = nullptr;
-            }
-            if (i == used) ++used;
-            runs[i] = run;
-        }
-        timer_link* all = nullptr;
-        for (int i = 0; i < used; ++i) all = merged(runs[i], all);
-        due.clear();
-        while (all) {
-            timer_node& node = node_of(*all);
-            all = all->next;
-            due.push_newest(node);
-        }
-    }
-
-    /// Those of `a` first where deadlines are the same.
-    static timer_link* merged(timer_link* a, timer_link* b) noexcept {
-        timer_link* head = nullptr;
-        timer_link** end = &head;
-        while (a && b) {
-            timer_link*& less = node_of(*b).deadline < node_of(*a).deadline ? b : a;
-            *end = less;
-            end = &less->next;
-            less = less->next;
-        }
-        *end = a ? a : b;
-        return head;
     }
 
     unit base_;

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "../core/cancellation.hpp"
 #include "../core/fiber.hpp"
 #include "../core/operation.hpp"
 #include "../core/ready_queue.hpp"

@@ -4,7 +4,8 @@
 #include <coroutine>
 #include <type_traits>
 
-#include "../core/fiber.hpp"
+#include "../core/cancel_scope.hpp"
+#include "../core/cancellation.hpp"
 #include "../core/promise.hpp"
 #include "../core/trampoline.hpp"
 #include "fiber_tree.hpp"

@@ -5,6 +5,7 @@
 
 #include "../core/deadlines.hpp"
 #include "../core/frame_memory.hpp"
+#include "../core/timer_list.hpp"
 #include "../core/turn_clock.hpp"
 #include "queues.hpp"
 #include "reaping.hpp"
@@ -31,7 +32,7 @@ public:
     /// The earliest deadline; `endless` if there is none.
     ticks next_deadline() noexcept {
         date_fresh();
-        armed.settle();
+        armed.place_in_wheel();
         if (!idle_memory_.armed()) return armed.earliest();
         idle_memory_.disarm();  // which is none of the program's
         const ticks earliest = armed.earliest();

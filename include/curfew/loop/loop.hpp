@@ -7,12 +7,15 @@
 #include <exception>
 #include <utility>
 
-#include "../core/fiber.hpp"
+#include "../core/cancel_scope.hpp"
+#include "../core/cancellation.hpp"
 #include "../core/frame_memory.hpp"
 #include "../core/loop_dependent.hpp"
 #include "../core/promise.hpp"
+#include "../core/socket_reference.hpp"
 #include "../core/socket_state.hpp"
 #include "../core/suspension.hpp"
+#include "../core/timer_list.hpp"
 #include "../core/trampoline.hpp"
 #include "../frame_resource.hpp"
 #include "../platform/std_memory.hpp"

@@ -5,6 +5,7 @@
 
 #include "../core/fiber.hpp"
 #include "../core/ready_queue.hpp"
+#include "../core/timer_list.hpp"
 #include "../core/timer_wheel.hpp"
 
 CURFEW_SYSTEM_HEADER

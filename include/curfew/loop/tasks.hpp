@@ -8,7 +8,7 @@
 #include <new>
 #include <utility>
 
-#include "../core/fiber.hpp"
+#include "../core/cancellation.hpp"
 #include "../core/frame_memory.hpp"
 #include "../core/promise.hpp"
 #include "../core/ready_queue.hpp"
