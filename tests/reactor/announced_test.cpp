@@ -3,7 +3,6 @@
 #include <curfew/curfew.hpp>
 
 #include <array>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -17,12 +16,6 @@
 using namespace test;
 
 namespace {
-
-struct watched {
-    std::shared_ptr<watched_reactor::log> log = std::make_shared<watched_reactor::log>();
-    io_context ctx;
-    explicit watched(reactor_kind kind) : ctx(std::make_unique<watched_reactor>(kind, log)) {}
-};
 
 /// A socket of curfew's, and a blocking one that sends to it.
 struct datagrams {
