@@ -169,8 +169,8 @@ REACTOR_TEST("a write that nobody will read fails, without a signal") {
         }
         // One that is pending because the program blocks it is left pending, and no other comes.
         sigset_t one, old, pending;
-        ::sigemptyset(&one);
-        ::sigaddset(&one, SIGPIPE);
+        sigemptyset(&one);
+        sigaddset(&one, SIGPIPE);
         ::pthread_sigmask(SIG_BLOCK, &one, &old);
         for (const bool raised : {false, true}) {
             if (raised) ::raise(SIGPIPE);
@@ -178,7 +178,7 @@ REACTOR_TEST("a write that nobody will read fails, without a signal") {
             out.close();
             CHECK((co_await in.write_some("x")).error() == std::errc::broken_pipe);
             ::sigpending(&pending);
-            CHECK((::sigismember(&pending, SIGPIPE) == 1) == raised);
+            CHECK((sigismember(&pending, SIGPIPE) == 1) == raised);
         }
         int number = 0;
         ::sigwait(&one, &number);

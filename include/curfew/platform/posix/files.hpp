@@ -95,10 +95,10 @@ namespace detail {
 class sigpipe_guard {
 public:
     sigpipe_guard() noexcept {
-        ::sigemptyset(&sigpipe_);
-        ::sigaddset(&sigpipe_, SIGPIPE);
+        sigemptyset(&sigpipe_);  // (A macro on some systems, as the other ones here.)
+        sigaddset(&sigpipe_, SIGPIPE);
         ::pthread_sigmask(SIG_BLOCK, &sigpipe_, &before_);
-        was_pending_ = ::sigismember(&before_, SIGPIPE) == 1 && is_pending();
+        was_pending_ = sigismember(&before_, SIGPIPE) == 1 && is_pending();
     }
     ~sigpipe_guard() {
         int number = 0;
@@ -115,7 +115,7 @@ private:
     static bool is_pending() noexcept {
         sigset_t pending;
         ::sigpending(&pending);
-        return ::sigismember(&pending, SIGPIPE) == 1;
+        return sigismember(&pending, SIGPIPE) == 1;
     }
 
     sigset_t sigpipe_;

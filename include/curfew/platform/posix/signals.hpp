@@ -98,7 +98,7 @@ inline int take_over(signal_table& all, int number) noexcept {
     ours.sa_sigaction = all.handler;
     // Calls of others are not disturbed by it, as far as the system can repeat them.
     ours.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
-    ::sigemptyset(&ours.sa_mask);
+    sigemptyset(&ours.sa_mask);
     return ::sigaction(number, &ours, nullptr) < 0 ? errno : 0;
 }
 
