@@ -418,6 +418,28 @@ REACTOR_TEST("descriptors are handed over with the bytes that they were sent wit
     });
 }
 
+REACTOR_TEST("a read that ends where descriptors are attached leaves nothing unnoticed behind it") {
+    run(kind, [](io_context& ctx) -> task<> {
+        names all;
+        auto [client, server] = co_await connect_at(ctx, all.next());
+        for (const auto& [from, to] : {std::pair(&client, &server), std::pair(&server, &client)}) {
+            std::array<char, 64> buffer;
+            for (int i = 0; i < 3; ++i) {
+                CHECK((co_await with_timeout(to->read_some(buffer), 1ms)).error() ==
+                      errc::timed_out);  // the reactor knows it now
+                auto sending = ctx.spawn([](local::socket& by) -> task<> {
+                    const int own = by.native_handle();
+                    CHECK((co_await by.send_descriptors(std::span(&own, 1), "abc")).ok());
+                    CHECK((co_await write_all(by, "def")).ok());
+                }(*from));
+                CHECK((co_await with_timeout(to->read_some(buffer), 10s)).value() == 3);
+                CHECK((co_await with_timeout(to->read_some(buffer), 10s)).value() == 3);
+                co_await std::move(sending);
+            }
+        }
+    });
+}
+
 REACTOR_TEST("a read that is waited for under a limit loses neither bytes nor descriptors") {
     run(kind, [](io_context& ctx) -> task<> {
         auto [a, b] = local::pair(ctx).value();
