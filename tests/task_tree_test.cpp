@@ -187,6 +187,37 @@ REACTOR_TEST("a read tells its peer, its limits from the inside out, and where i
     });
 }
 
+REACTOR_TEST("how long a task has waited does not include the time for which the loop was idle") {
+    for (const bool limits : {false, true}) {
+        io_context ctx(kind);
+        event never;
+        curfew::clock::time_point begun;
+        ctx.spawn([](event& waits_for, bool limited) -> task<> {
+            if (limited)
+                (void)co_await with_timeout(waits_for.wait(), 1h);
+            else
+                co_await waits_for.wait();
+        }(never, limits));
+        std::thread other([&] {
+            // The longer the loop is idle, the surer this is.
+            std::this_thread::sleep_for(100ms);
+            begun = curfew::clock::now();
+            ctx.post([&] {
+                ctx.spawn([](event& waits_for) -> task<> { co_await waits_for.wait(); }(never));
+            });
+            std::this_thread::sleep_for(5ms);
+            ctx.post([&] { ctx.stop(); });
+        });
+        ctx.run();
+        other.join();
+        const auto tasks = ctx.tasks();
+        REQUIRE(tasks.size() == 2);
+        CHECK(tasks[0].waiting >= tasks[1].waiting);
+        CHECK(tasks[1].waiting <= curfew::clock::now() - begun + 20ms);
+        for (const auto& each : tasks) CHECK_FALSE(each.waiting_at_most);
+    }
+}
+
 REACTOR_TEST("accept, connect and datagrams tell the address that matters") {
     run(kind, [](io_context& ctx) -> task<> {
         tcp::acceptor acceptor(ctx);

@@ -220,9 +220,10 @@ public:
     /// over it, where in the source it waits. A task that nobody else waits for is a root; branches
     /// of `when_all` and `when_any`, and children of groups, are under the task they belong to.
     ///
-    /// How long a task has waited counts from the loop's last reading of the clock before that: it
-    /// may include a few turns, and the time for which the loop was idle before the turn in which
-    /// the wait began. Declared in `<curfew/task_tree.hpp>`. Where the source locations are not
+    /// How long a task has waited counts from the end of the turn in which it began to, or up to
+    /// 20 ms before it. Only in the first turns after a loop without any limits has been busy it is
+    /// not known how long it was idle before the wait began: the time is the most that it can be
+    /// then, and marked as that. Declared in `<curfew/task_tree.hpp>`. Where the source locations are not
     /// wanted, define CURFEW_SOURCE_LOCATIONS as 0 in all of the program.
     ///
     /// (A template, as is all behind it, so that only programs that ask have to compile it.)

@@ -65,6 +65,7 @@ struct task_info {
     ip::endpoint peer;  ///< of the socket it waits for; of an accept or an unconnected UDP socket
                         ///< it is the local one
     std::chrono::nanoseconds waiting{0};  ///< for how long, about: see io_context::tasks
+    bool waiting_at_most = false;         ///< it may be any time up to that
     std::optional<std::chrono::nanoseconds> sleep_left;  ///< of a sleep
     std::vector<limit_info> limits;  ///< over what it waits for: those of the operation itself, the
                                      ///< earliest first, then of what is around it, from within;
@@ -180,7 +181,11 @@ private:
         wait_report report;
         waiting.type->describe(waiting, report);
         info.waits_for = report.what;
-        if (now_ > waiting.since) info.waiting = std::chrono::nanoseconds(now_ - waiting.since);
+        const moment began = loop_.when(waiting.since);
+        if (now_ > began.at) {
+            info.waiting = std::chrono::nanoseconds(now_ - began.at);
+            info.waiting_at_most = began.or_later;
+        }
         if (report.address)
             info.peer = ip::endpoint(*report.address);
         else if (report.socket && report.socket->is_open())
@@ -284,7 +289,7 @@ std::string describe(const Task& task) {
     case Task::condition::waiting:
         text = std::string(task.waits_for);
         if (!task.peer.is_unspecified()) text += ' ' + task.peer.to_string();
-        text += ", for " + to_text(task.waiting);
+        text += (task.waiting_at_most ? ", for at most " : ", for ") + to_text(task.waiting);
         if (task.state == Task::condition::ready) text += ", and will go on now";
         if (task.sleep_left) text += ", " + to_text(*task.sleep_left) + " left";
         break;

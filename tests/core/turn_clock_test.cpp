@@ -22,6 +22,7 @@ struct turns {
         clock.waited();
         time += duration;
         if (clock.may_go_on(resumed, limits)) return false;
+        clock.note_resumed(resumed);
         if (limits)
             clock.read_for_limits(time, resumed != 0);
         else
@@ -110,11 +111,18 @@ TEST_CASE("a reading is fresh until the loop has waited") {
 
 TEST_CASE("without limits the clock is read seldom, unless turns take long") {
     turns loop;
-    int looks = 0;
-    for (int i = 0; i < 640; ++i) looks += loop.turn(2 * microsecond, 1, false);
-    CHECK(looks == 10);  // every 64 turns
-    while (!loop.turn(5000 * microsecond, 1, false)) {}
-    for (int i = 0; i < 10; ++i) CHECK(loop.turn(5000 * microsecond, 1, false));
+    const auto looks_in = [&](int count, ticks duration) {
+        int looks = 0;
+        for (int i = 0; i < count; ++i) looks += loop.turn(duration, 1, false);
+        return looks;
+    };
+    for (int i = 0; i < 2; ++i) {  // from the beginning, and after it was idle
+        CHECK(looks_in(turn_clock::patience, 2 * microsecond) == turn_clock::patience);
+        CHECK(looks_in(640, 2 * microsecond) == 10);  // every 64 turns
+        while (!loop.turn(5000 * microsecond, 1, false)) {}
+        CHECK(looks_in(10, 5000 * microsecond) == 10);
+        CHECK(loop.turn(1'000'000 * microsecond, 1, false));
+    }
 }
 
 TEST_CASE("a turn goes on until it is time to look at the limits") {
@@ -153,4 +161,33 @@ TEST_CASE("the longer steps take, the fewer there are until the clock is asked")
     CHECK(clock.turn_goes_on(now) == 0);
     for (int i = 0; i < 10; ++i) CHECK(clock.turn_goes_on(now) == 0);
     CHECK(clock.share() == 1);
+}
+
+TEST_CASE("what begins after an idle wait is known to have begun after it") {
+    constexpr ticks idle = 3'000'000 * microsecond;
+    for (const bool limits : {true, false}) {
+        turns loop;
+        loop.turn(2 * microsecond, 1, limits);
+        const ticks before = loop.clock.last();
+        CHECK(loop.turn(idle, 5, limits));
+        CHECK(loop.clock.when(before).at == loop.time);
+        CHECK_FALSE(loop.clock.when(before).or_later);
+        loop.clock.waited();
+        const ticks next = loop.clock.last();
+        loop.clock.read(loop.time += idle);  // within a turn
+        CHECK(loop.clock.when(next).at == loop.time);
+        CHECK_FALSE(loop.clock.when(next).or_later);
+        CHECK(loop.clock.when(loop.time).at == loop.time);
+    }
+}
+
+TEST_CASE("with several waits between two readings it is known when it has begun at the earliest") {
+    turns loop;
+    while (loop.turn(2 * microsecond, 1, false)) {}
+    const ticks before = loop.clock.last();
+    CHECK_FALSE(loop.turn(1'000'000 * microsecond, 1, false));
+    loop.clock.waited();
+    loop.clock.read(loop.time += 1'000'000 * microsecond);
+    CHECK(loop.clock.when(before).at == before);
+    CHECK(loop.clock.when(before).or_later);
 }

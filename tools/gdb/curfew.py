@@ -34,6 +34,10 @@ MEMBERS = {
     "reactor": "turns_.reaping.reactor",     # loop
     "clock": "turns_.reaping.clock",
     "last reading": "last_",                 # turn_clock
+    "gaps": "gaps_.gaps_",
+    "begin of a gap": "from",                # clock_gap
+    "end of a gap": "to",
+    "one wait": "one_wait",
     "limits": "turns_.limited.armed",
     "queues": "turns_.queued",
     "those queues": ["ready", "expired", "deferred", "yielded"],
@@ -317,6 +321,11 @@ class Picture:
         self.loop = loop
         self.last = int(member(member(loop, "clock"), "last reading"))
         self.now = self.last + time_since_last_reading(self.last)
+        self.gaps = {}  # what noted the reading before an idle wait began after it; see clock_gaps
+        gaps = member(member(loop, "clock"), "gaps")
+        for i in range(gaps.type.range()[0], gaps.type.range()[1] + 1):
+            if int(member(gaps[i], "end of a gap")) != 0:
+                self.gaps[int(member(gaps[i], "begin of a gap"))] = gaps[i]
         self.dates = {}  # of limits whose deadline is a duration yet: the address, and since when
         limits = member(loop, "limits")
         for each in linked(member(limits, "fresh limits"), "next limit"):
@@ -417,9 +426,13 @@ class Picture:
             what, peer = self.operation(suspension)
         elif what == "sleep":
             left = self.sleep(suspension)
-        for_time = max(0, self.now - int(member(suspension, "since")))
+        since = int(member(suspension, "since"))
+        gap = self.gaps.get(since)
+        exact = gap is None or bool(member(gap, "one wait"))
+        if gap is not None and exact:
+            since = int(member(gap, "end of a gap"))
         text = f"{what} {peer}" if peer else what
-        text += f", for {text_of_time(for_time)}"
+        text += f", for {'' if exact else 'at most '}{text_of_time(max(0, self.now - since))}"
         text += ", and will go on now" if ready else ""
         text += f", {text_of_time(left)} left" if left is not None else ""
         return text

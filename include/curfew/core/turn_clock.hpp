@@ -22,6 +22,7 @@
 #include <cstdint>
 
 #include "../config.hpp"
+#include "clock_gaps.hpp"
 #include "time.hpp"
 
 CURFEW_SYSTEM_HEADER
@@ -33,7 +34,8 @@ public:
     static constexpr ticks longest_stretch = 1'024'000;  // ns
     /// Steps (waits, and coroutines resumed) of a busy loop between two looks.
     static constexpr unsigned stretch = 16;
-    /// Looks of one that is not, before it is judged again.
+    /// Looks of one that is not, before it is judged again; without limits, short turns before the
+    /// clock is read seldom.
     static constexpr unsigned patience = 64;
     /// Steps between two readings where no limit is late, but `last` is old.
     static constexpr unsigned seldom = 128;
@@ -54,9 +56,16 @@ public:
     bool is_fresh() const noexcept { return read_at_ == steps_; }
 
     /// A reading within a turn.
-    ticks read(ticks now) noexcept {
-        read_at_ = steps_;
-        return last_ = now;
+    ticks read(ticks now) noexcept { return read_after(0, now); }
+
+    /// When something was that has noted `last` then: in the turn that has begun there, if it is
+    /// known to be that one. A turn is one moment here, however long it lasts.
+    moment when(ticks noted) const noexcept { return gaps_.after(noted); }
+
+    /// Whether it is polled: then it does not wait between two readings.
+    void polls(bool on) noexcept {
+        polled_ = on;
+        resumed_ = 0;
     }
 
     /// Waits, and coroutines and functions resumed in runs, ever.
@@ -94,6 +103,9 @@ public:
         return resumed != 0 && steps_ < (limits ? due_ : due_without_limits_);
     }
 
+    /// What `may_go_on` was told, before the reading for a look at the limits.
+    void note_resumed(std::size_t resumed) noexcept { resumed_ = resumed; }
+
     /// The reading for a look at the limits at the end of a turn; `resumed`: the turn has found
     /// something to do.
     CURFEW_HOT ticks read_for_limits(ticks now, bool resumed) noexcept {
@@ -101,19 +113,38 @@ public:
             judge(now, resumed);
         looked_at_ = now;
         is_shared_ = true;
-        return read(now);
+        return read_after(resumed_, now);
     }
 
-    /// The reading at the end of a turn without limits.
+    /// The reading at the end of a turn without limits. The next one is due at the end of the next
+    /// turn, unless the loop has not been idle for a while: whatever begins to wait between two
+    /// readings that lie far apart has noted the first of them.
     void read_without_limits(ticks now) noexcept {
         const auto steps = static_cast<ticks>(steps_ - read_at_);
-        due_without_limits_ = steps_ + (now - last_ > steps * long_step ? 1 : seldom);
+        const bool is_long = now - last_ > steps * long_step;
+        if (looks_until_seldom_ > 0) --looks_until_seldom_;
+        due_without_limits_ = steps_ + (is_long || looks_until_seldom_ > 0 ? 1 : seldom);
         looked_at_ = now;
         is_shared_ = true;
-        read(now);
+        read_after(resumed_, now);
     }
 
 private:
+    /// The turn has resumed so many coroutines.
+    CURFEW_HOT ticks read_after(const std::size_t& resumed, ticks now) noexcept {
+        if (now - last_ > clock_gaps::shortest) [[unlikely]]
+            note_gap(now, resumed);
+        read_at_ = steps_;
+        return last_ = now;
+    }
+
+    /// One wait and what it has brought are all the steps since the last reading, or else the loop
+    /// may have waited several times.
+    CURFEW_COLD void note_gap(ticks now, std::size_t resumed) noexcept {
+        looks_until_seldom_ = patience;
+        gaps_.note({last_, now, polled_ || steps_ - read_at_ <= 1 + resumed});
+    }
+
     /// Is the loop busy? Not if its last turn found nothing to do, or turns take long.
     CURFEW_COLD void judge(ticks now, bool resumed) noexcept {
         const auto steps = static_cast<ticks>(steps_ - judged_at_);
@@ -125,6 +156,10 @@ private:
         last_judged_ = now;
     }
 
+    clock_gaps gaps_;
+    bool polled_ = false;
+    std::size_t resumed_ = 0;
+    unsigned looks_until_seldom_ = patience;
     ticks shared_at_ = 0;  // when `turn_goes_on` was asked
     ticks looked_at_ = 0;  // when the limits were looked at
     // What each turn needs comes last.
@@ -133,7 +168,7 @@ private:
     unsigned looks_to_come_ = patience;  // until it is judged
     std::uint64_t read_at_ = 0;
     std::uint64_t due_ = 0;  // at so many steps a look is due; 0: at the end of each turn
-    std::uint64_t due_without_limits_ = seldom;
+    std::uint64_t due_without_limits_ = 0;
     std::uint64_t steps_ = 0;
     ticks last_;
     int share_ = most_steps;

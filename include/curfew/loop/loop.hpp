@@ -139,8 +139,12 @@ public:
     /// The time, read at most once between two waits (and when limits are armed).
     ticks now() noexcept { return turns_.limited.now(); }
 
-    /// A reading of the clock that costs nothing: from this turn, or a few short turns old.
+    /// A reading of the clock that costs nothing: from this turn or the end of the one before, or a
+    /// few short turns old.
     ticks recent() const noexcept { return turns_.reaping.clock.last(); }
+
+    /// When something was that has noted `recent` then.
+    moment when(ticks noted) const noexcept { return turns_.reaping.clock.when(noted); }
 
     ticks next_deadline() noexcept { return turns_.limited.next_deadline(); }
 

@@ -49,7 +49,9 @@ public:
 
     /// With transfers that go on and on, whose peers keep up, there is always more to come: then it
     /// is the time that ends it.
-    bool have_looked_enough(ticks since) noexcept { return done.take_transfer_continues() && is_long(since); }
+    bool have_looked_enough(ticks since) noexcept {
+        return done.take_transfer_continues() && is_long(since);
+    }
     static bool is_long(ticks since) noexcept {
         constexpr ticks longest_look = 250'000;  // ns, of many
         return ticks_now() - since > longest_look;

@@ -50,9 +50,10 @@ public:
                                          end == endless && how_many == extent::all);
         collect_ended();  // who ended outside a run, or when something threw
         tasks_.report_failure();
+        reaping.clock.polls(false);
         running turning{end, how_many == extent::one ? 1 : fair_batch, look_closely(true)};
         state.on_trampoline = true;
-        const bool stopped = inbound.stopping();
+        const bool stopped = stopping();
         queued.note_left();
         while (!stopped && !enough()) {
             if (!turn(turning)) break;
@@ -60,7 +61,7 @@ public:
             if (end != endless && limited.now() >= end) [[unlikely]]
                 break;
         }
-        inbound.stopping();  // this run has ended anyway
+        stopping();  // this run has ended anyway
         tasks_.report_failure();
         if (tasks_.live() == 0 && !enough()) tasks_.report_unclaimed();
         return turning.total;
@@ -76,15 +77,16 @@ public:
     /// each other ready for ever do not keep it for ever.
     polled poll(ticks end, bool owed) {
         collect_ended();
-        if (inbound.stopping()) return {0, true};
+        if (stopping()) return {0, true};
         state.on_trampoline = true;
+        reaping.clock.polls(true);
         polling turning{end};
         turn(turning);
-        bool stopped = inbound.stopping();
+        bool stopped = stopping();
         if (!stopped) {
             while (turn(turning)) {}  // with what limits have made ready, until none is over
             if (turning.total == 0 && owed) turning.total = resume_ready(1, end, true);
-            stopped = inbound.stopping();
+            stopped = stopping();
         }
         tasks_.report_failure();
         return {turning.total, stopped};
@@ -96,10 +98,11 @@ public:
     std::size_t poll_until(ticks end) {
         collect_ended();
         tasks_.report_failure();
-        if (inbound.stopping()) return 0;
+        if (stopping()) return 0;
         queued.tick();
         state.on_trampoline = true;
         state.clock = nullptr;
+        reaping.clock.polls(false);
         framing turning{end};
         while (turn(turning)) {}
         tasks_.report_failure();
@@ -182,8 +185,8 @@ private:
             std::size_t resumed = of.resume_all(end);
             if (!more) return resumed;
             const ticks begun = ticks_now();
-            for (int looks = 1; more && of.queued.ready.empty() && !of.inbound.stop_asked_for() &&
-                                looks < most_looks;
+            for (int looks = 1;
+                 more && of.queued.ready.empty() && !of.stop_asked_for() && looks < most_looks;
                  ++looks) {
                 more = of.reaping.look_at_once();
                 resumed += of.resume_all(end);
@@ -198,7 +201,7 @@ private:
                 looked_at = of.reaping.clock.last();
                 return true;
             }
-            if (of.limited.armed.bound() > looked_at || of.inbound.stop_asked_for() ||
+            if (of.limited.armed.bound() > looked_at || of.stop_asked_for() ||
                 slices > limits::most_looks || (end != endless && ticks_now() >= end))
                 return false;
             of.look_closely(true);
@@ -217,7 +220,7 @@ private:
 
         bool look(turns& of) {
             of.reaping.reap_with_inbox(time);
-            if (of.inbound.stopping()) return false;
+            if (of.stopping()) return false;
             of.queued.join_all();
             of.do_chores();
             if (std::exchange(first, false))
@@ -232,7 +235,7 @@ private:
         }
         bool look_at_limits(turns& of, std::size_t resumed) {
             const ticks until_deadline = of.look_at_deadlines(resumed);
-            if (of.inbound.stopping() || (!owed && of.limited.now() >= end)) return false;
+            if (of.stopping() || (!owed && of.limited.now() >= end)) return false;
             of.queued.note_ready();  // what has come from other threads, too
             time = of.queued.may_wait() ? of.time_to_wait(until_deadline, end) : reaper::no_time;
             return true;
@@ -252,15 +255,27 @@ private:
 
     /// With something in queues::slow, or from other threads. False: it is the end of the run.
     CURFEW_COLD bool look_slowly(ticks until_deadline, ticks end) {
-        if (tasks_.live() == 0 && queued.empty() && inbound.none()) return false;
-        if (inbound.stopping()) return false;
+        if ((queued.slow & queues::no_tasks) && queued.empty() && inbound.none()) return false;
+        if (stopping()) return false;
         queued.note_ready();
-        const bool waits = queued.may_wait();
-        if (waits && until_deadline == endless && end == endless) check_ticks();
-        reaping.reap_with_inbox(waits ? time_to_wait(until_deadline, end) : reaper::no_time);
-        if (inbound.stopping()) return false;
+        if (queued.may_wait() && until_deadline == endless && end == endless) check_ticks();
+        reaping.reap_with_inbox(queued.may_wait() ? time_to_wait(until_deadline, end)
+                                                  : reaper::no_time);
+        if (stopping()) return false;
         do_chores();
         return true;
+    }
+
+    CURFEW_HOT bool stop_asked_for() const noexcept {
+        return inbound.stop_asked_for() || (queued.slow & queues::has_stopped);
+    }
+
+    /// True once for each stop().
+    bool stopping() noexcept {
+        if (!inbound.none()) inbound.take();
+        const bool stopped = queued.slow & queues::has_stopped;
+        queued.slow &= ~queues::has_stopped;
+        return stopped;
     }
 
     /// Before a wait without an end, which no tick will cut short.
@@ -274,8 +289,8 @@ private:
     /// joins.
     CURFEW_COLD void do_chores() {
         sockets_.free_drained();
-        queued.slow &= ~(queues::has_ready | queues::has_chores);
-        if (queued.ticking.empty()) queued.slow &= ~queues::has_ticking;
+        queued.slow &= ~(queues::has_ready | queues::has_chores |
+                         (queued.ticking.empty() ? queues::has_ticking : 0));
         tasks_.report_failure();
     }
 
@@ -294,7 +309,7 @@ private:
         queued.queue_deferred();
         std::size_t resumed = resume_from(queued.expired, most, endless);
         if (!queued.expired.empty()) queued.slow |= queues::has_ready;
-        if (resumed < most && !inbound.stop_asked_for())
+        if (resumed < most && !stop_asked_for())
             resumed += resume_from(queued.ready, most - resumed, endless);
         queued.note_ready();
         return resumed;
@@ -308,7 +323,7 @@ private:
             queued.join_expired();
             total += resume_ready(poll_batch - total, end);
         } while (end == endless && !queued.ready.empty() && total < poll_batch &&
-                 !inbound.stop_asked_for());
+                 !stop_asked_for());
         return total;
     }
 
@@ -339,7 +354,7 @@ private:
             }
             collect_ended();
             ++count;
-            if (queue.empty() || count == most || inbound.stop_asked_for()) break;
+            if (queue.empty() || count == most || stop_asked_for()) break;
             if (end != endless ? ticks_now() >= end : !turn_goes_on()) break;
         }
         return count;
@@ -393,6 +408,7 @@ private:
         const bool any = limited.armed.any();
         if (reaping.clock.may_go_on(resumed, any)) [[likely]]
             return any ? 0 : endless;
+        reaping.clock.note_resumed(resumed);
         return look_closely(resumed != 0);
     }
 

@@ -46,21 +46,13 @@ public:
     /// To be asked before each wait that may block.
     CURFEW_HOT bool none() const noexcept { return inbox_.empty(); }
 
+    /// Makes ready what was posted.
     CURFEW_COLD void take() noexcept {
         if (inbox_.take(queues_.ready)) queues_.slow |= queues::has_stopped;
     }
 
-    CURFEW_HOT bool stop_asked_for() const noexcept {
-        return inbox_.stop_asked_for() || (queues_.slow & queues::has_stopped);
-    }
-
-    /// True once for each stop().
-    bool stopping() noexcept {
-        if (!inbox_.empty()) take();
-        const bool stopped = queues_.slow & queues::has_stopped;
-        queues_.slow &= ~queues::has_stopped;
-        return stopped;
-    }
+    /// Asked for, and not taken yet.
+    CURFEW_HOT bool stop_asked_for() const noexcept { return inbox_.stop_asked_for(); }
 
 private:
     inbox inbox_;
