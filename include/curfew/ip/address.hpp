@@ -77,8 +77,24 @@ public:
     }
 
     /// True for 127.0.0.0/8 and ::1.
+    /// 127.0.0.0/8, whether or not it is mapped into IPv6, and ::1.
     bool is_loopback() const noexcept {
-        return is_v4() ? raw_.bytes[0] == 127 : address(to_v6()) == loopback_v6();
+        const address own = unmapped();
+        return own.is_v4() ? own.raw_.bytes[0] == 127 : address(own.to_v6()) == loopback_v6();
+    }
+
+    /// True for ::ffff:a.b.c.d, as which an IPv6 socket sees an IPv4 address.
+    bool is_v4_mapped() const noexcept {
+        if (!is_v6()) return false;
+        for (int i = 0; i < 12; ++i)
+            if (raw_.bytes[i] != (i < 10 ? 0 : 0xff)) return false;
+        return true;
+    }
+
+    /// The IPv4 address that is mapped into this one; any other address as it is.
+    address unmapped() const noexcept {
+        if (!is_v4_mapped()) return *this;
+        return address(v4_bytes{raw_.bytes[12], raw_.bytes[13], raw_.bytes[14], raw_.bytes[15]});
     }
 
     /// The bytes of an IPv4 address; zeros for another.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -45,6 +46,21 @@ public:
 
     /// "127.0.0.1:7000", "[::1]:7000"; empty for no endpoint.
     CURFEW_API std::string to_string() const;
+
+    /// From the system's form: a `sockaddr_in` or `sockaddr_in6` of `size` bytes.
+    /// `std::errc::address_family_not_supported` for any other, or one that is cut short.
+    static result<endpoint> from_sockaddr(const void* address, std::size_t size) noexcept {
+        const endpoint read(platform::from_sockaddr(address, size));
+        if (read.is_unspecified())
+            return std::make_error_code(std::errc::address_family_not_supported);
+        return read;
+    }
+
+    /// Writes the system's form into `room` bytes, say of a `sockaddr_storage`. Returns its size; 0
+    /// if there is no endpoint, not enough room, or no such form on the platform.
+    std::size_t to_sockaddr(void* to, std::size_t room) const noexcept {
+        return platform::to_sockaddr(raw_, to, room);
+    }
 
     /// The form in which the platform takes it.
     const platform::socket_address& raw() const noexcept { return raw_; }

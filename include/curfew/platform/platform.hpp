@@ -28,6 +28,9 @@
 //                                send_with receive_with max_descriptors
 //   CURFEW_HAS_FILES             open_pipe adopt_file share_file standard_input_number
 //                                read_file read_shared write_file
+//   CURFEW_HAS_SOCKADDR          from_sockaddr to_sockaddr
+//   CURFEW_HAS_THREADS           start_thread
+//   CURFEW_HAS_NAMES             found_names look_up for_each
 //   CURFEW_EMULATED_THREAD_LOCAL until_thread_ends
 #pragma once
 

@@ -58,6 +58,23 @@ struct credentials {
     std::int64_t group = -1;
 };
 
+/// Why a name was not found. `other`: an error of the system's that is not about names.
+enum class name_error : std::uint8_t {
+    none,
+    host_not_found,
+    no_data,
+    try_again,
+    failed,
+    service_not_found,
+    other,
+};
+
+/// What became of a look-up.
+struct name_lookup {
+    name_error why = name_error::none;
+    int error = 0;  // the system's number, with `other`
+};
+
 /// What a transfer call did: `count` bytes when `error` is 0, else the system's error number.
 struct transfer {
     std::size_t count = 0;

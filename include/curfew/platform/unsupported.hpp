@@ -1,4 +1,4 @@
-// What a platform header need not have: local sockets, and files. Where it does not say that it has
+// What a platform header need not have: local sockets, files, threads, names and so on. Where it does not say that it has
 // them, they are these, which do nothing and say so.
 #pragma once
 
@@ -48,6 +48,35 @@ inline transfer read_shared(socket_handle, const buffer*, std::size_t) noexcept 
 inline transfer write_file(socket_handle, const buffer*, std::size_t) noexcept {
     return {0, unsupported};
 }
+
+#endif
+
+#if !defined(CURFEW_HAS_SOCKADDR)
+
+inline socket_address from_sockaddr(const void*, std::size_t) noexcept { return {}; }
+inline std::size_t to_sockaddr(const socket_address&, void*, std::size_t) noexcept { return 0; }
+
+#endif
+
+#if !defined(CURFEW_HAS_THREADS)
+
+template <void (*Run)(void*) noexcept>
+int start_thread(void*) noexcept {
+    return unsupported;
+}
+
+#endif
+
+#if !defined(CURFEW_HAS_NAMES)
+
+class found_names {
+public:
+    name_lookup look_up(const char*, const char*, family, transport) noexcept {
+        return {name_error::other, unsupported};
+    }
+    template <class Look>
+    void for_each(Look) const {}
+};
 
 #endif
 

@@ -11,6 +11,7 @@
 #include "winsock/errors.hpp"
 #include "winsock/local.hpp"
 #include "winsock/options.hpp"
+#include "winsock/resolve.hpp"
 #include "winsock/signals.hpp"
 #include "winsock/sockets.hpp"
 #include "winsock/threads.hpp"

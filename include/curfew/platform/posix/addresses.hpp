@@ -154,6 +154,28 @@ inline socket_address last_remote_address(socket_handle handle) noexcept {
 #endif
 }
 
+/// The unspecified address if it is one of neither family, or cut short.
+inline socket_address from_sockaddr(const void* from, std::size_t size) noexcept {
+    detail::native_address address{};
+    if (size > sizeof address.storage) return {};
+    std::memcpy(&address.storage, from, size);
+    const bool whole = address.storage.ss_family == AF_INET    ? size >= sizeof(sockaddr_in)
+                       : address.storage.ss_family == AF_INET6 ? size >= sizeof(sockaddr_in6)
+                                                               : false;
+    address.size = static_cast<socklen_t>(size);
+    return whole ? detail::from_native(address) : socket_address{};
+}
+
+/// The size of what it has written; 0 if there is no address, or not enough room.
+inline std::size_t to_sockaddr(const socket_address& from, void* to, std::size_t room) noexcept {
+    if (from.family != family::v4 && from.family != family::v6) return 0;
+    const auto address = detail::to_native(from);
+    const auto size = static_cast<std::size_t>(address.size);
+    if (size > room) return 0;
+    std::memcpy(to, &address.storage, size);
+    return size;
+}
+
 /// The number of a network interface, for addresses with a scope; 0 if there is none of that name.
 inline std::uint32_t interface_index(const char* name) noexcept { return ::if_nametoindex(name); }
 

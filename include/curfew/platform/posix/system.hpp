@@ -21,6 +21,7 @@
 #define CURFEW_HAS_POLL 1
 #define CURFEW_HAS_SELECT 1
 #define CURFEW_HAS_LOCAL 1
+#define CURFEW_HAS_SOCKADDR 1
 #define CURFEW_HAS_FILES 1
 #if defined(__linux__) && !defined(CURFEW_POSIX_ONLY)
 #define CURFEW_HAS_EPOLL 1

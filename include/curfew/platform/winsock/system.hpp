@@ -43,6 +43,7 @@
 #define CURFEW_HAS_SELECT 1
 #define CURFEW_HAS_IOCP 1
 #define CURFEW_HAS_LOCAL 1
+#define CURFEW_HAS_SOCKADDR 1
 // There is nothing else that `select` and `WSAPoll` wait for.
 #define CURFEW_LOOPBACK_WAKER 1
 

@@ -1,13 +1,34 @@
-// What a thread keeps until it ends.
+// Threads of the library's own, and what a thread keeps until it ends.
 #pragma once
 
+#include <process.h>
+
+#include <cerrno>
 #include <new>
 
+#include "../types.hpp"
 #include "system.hpp"
+
+#define CURFEW_HAS_THREADS 1
 
 CURFEW_SYSTEM_HEADER
 
 namespace curfew::platform {
+
+/// Calls `Run(with)` in a thread that nobody waits for.
+template <void (*Run)(void*) noexcept>
+int start_thread(void* with) noexcept {
+    const auto made = ::_beginthreadex(
+        nullptr, 0,
+        [](void* argument) -> unsigned {
+            Run(argument);
+            return 0;
+        },
+        with, 0, nullptr);
+    if (made == 0) return WSA_NOT_ENOUGH_MEMORY;
+    ::CloseHandle(reinterpret_cast<HANDLE>(made));
+    return 0;
+}
 
 #if defined(CURFEW_EMULATED_THREAD_LOCAL)
 
