@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "support/effort.hpp"
+#include "support/full_listener.hpp"
 #include "support/loop.hpp"
 
 using namespace test;
@@ -29,24 +30,6 @@ task<result<std::size_t>> write_from(tcp::socket& socket, std::string_view bytes
 task<result<>> connect_to(tcp::socket& socket, ip::endpoint to) {
     co_return co_await socket.connect(to);
 }
-
-/// Somebody who listens and whose queue is full, so that connects to it stay pending.
-class full_listener {
-public:
-    explicit full_listener(io_context& ctx) : acceptor_(ctx) {
-        acceptor_.listen(any_port(), {.backlog = 0}).value();
-        for (int i = 0; i < 6; ++i) {
-            sockets_.emplace_back(ctx);
-            connecting_.push_back(ctx.spawn(connect_to(sockets_.back(), endpoint())));
-        }
-    }
-    ip::endpoint endpoint() const { return acceptor_.local_endpoint(); }
-
-private:
-    tcp::acceptor acceptor_;
-    std::list<tcp::socket> sockets_;
-    std::list<join_handle<result<>>> connecting_;
-};
 
 /// Opens `socket`, which is closed, again: everything works there, and both directions are free.
 task<> works_when_reopened(io_context& ctx, tcp::socket& socket) {

@@ -319,3 +319,20 @@ TEST_CASE("addresses are ordered by family, then bytes, then scope") {
             CHECK((ordered[a] == ordered[b]) == (a == b));
         }
 }
+
+TEST_CASE("an IPv4 address mapped into IPv6 is that address, unmapped") {
+    const address mapped = address::parse("::ffff:127.0.0.1").value();
+    CHECK(mapped.is_v4_mapped());
+    CHECK(mapped.is_loopback());
+    CHECK(mapped.unmapped() == address::loopback_v4());
+    CHECK_FALSE(address::parse("::ffff:128.0.0.1").value().is_loopback());
+    for (const char* text : {"127.0.0.1", "::1", "::", "::fffe:127.0.0.1", "1::ffff:127.0.0.1",
+                             "::127.0.0.1", "fe80::1%3"}) {
+        const address other = address::parse(text).value();
+        CAPTURE(text);
+        CHECK_FALSE(other.is_v4_mapped());
+        CHECK(other.unmapped() == other);
+    }
+    CHECK_FALSE(address().is_v4_mapped());
+    CHECK(address().unmapped() == address());
+}

@@ -145,3 +145,27 @@ TEST_CASE("an endpoint made of the platform's form is that endpoint") {
     CHECK(endpoint(there.raw()) == there);
     CHECK(there.raw().port == 99);
 }
+
+#if defined(CURFEW_HAS_SOCKADDR)
+
+TEST_CASE("endpoints go to the system's form and come back from it") {
+    for (const char* text : {"127.0.0.1:7000", "[::1]:65535", "[fe80::1%7]:80"}) {
+        const endpoint there = endpoint::parse(text).value();
+        sockaddr_storage storage{};
+        const std::size_t size = there.to_sockaddr(&storage, sizeof storage);
+        REQUIRE(size > 0);
+        CHECK(storage.ss_family == (there.address().is_v4() ? AF_INET : AF_INET6));
+        CHECK(endpoint::from_sockaddr(&storage, size).value() == there);
+        CHECK(there.to_sockaddr(&storage, size - 1) == 0);
+        CHECK(endpoint::from_sockaddr(&storage, size - 1).ec ==
+              std::errc::address_family_not_supported);
+    }
+    sockaddr_storage none{};
+    none.ss_family = AF_UNSPEC;
+    CHECK(endpoint::from_sockaddr(&none, sizeof none).ec ==
+          std::errc::address_family_not_supported);
+    CHECK(endpoint::from_sockaddr(&none, 0).ec == std::errc::address_family_not_supported);
+    CHECK(endpoint().to_sockaddr(&none, sizeof none) == 0);
+}
+
+#endif

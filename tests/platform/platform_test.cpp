@@ -126,6 +126,39 @@ constexpr bool has_own_files = true;
 constexpr bool has_own_files = false;
 #endif
 
+#if defined(CURFEW_HAS_SOCKADDR)
+constexpr bool has_own_sockaddr = true;
+#else
+constexpr bool has_own_sockaddr = false;
+#endif
+#if defined(CURFEW_HAS_THREADS)
+constexpr bool has_own_threads = true;
+#else
+constexpr bool has_own_threads = false;
+#endif
+#if defined(CURFEW_HAS_NAMES)
+constexpr bool has_own_names = true;
+#else
+constexpr bool has_own_names = false;
+#endif
+
+static_assert(noexcept(from_sockaddr(nullptr, std::size_t{})));
+static_assert(is<decltype(from_sockaddr(nullptr, std::size_t{})), socket_address>);
+static_assert(is<decltype(to_sockaddr(socket_address{}, nullptr, std::size_t{})), std::size_t>);
+
+void runs_in_a_thread(void*) noexcept {}
+static_assert(is<decltype(start_thread<&runs_in_a_thread>(nullptr)), int>);
+
+template <class Names>
+concept has_names = std::movable<Names> && requires(Names& names, const Names& constant,
+                                                    const char* text,
+                                                    void (*look)(const socket_address&)) {
+    { names.look_up(text, text, family::v4, transport::stream) } noexcept
+        -> std::same_as<name_lookup>;
+    { constant.for_each(look) };
+};
+static_assert(has_names<found_names>);
+
 template <class H>
 concept has_local =
     requires(H& handle, const local_name& name, credentials& peer, const buffer* list,
@@ -203,6 +236,12 @@ TEST_CASE("what a port has none of says so") {
     if (!platform::has_own_local)
         CHECK(platform::open_pair(platform::transport::stream, first, second) ==
               platform::unsupported);
+    if (!platform::has_own_sockaddr) CHECK(platform::to_sockaddr({}, nullptr, 0) == 0);
+    if (!platform::has_own_threads)
+        CHECK(platform::start_thread<&platform::runs_in_a_thread>(nullptr) ==
+              platform::unsupported);
+    if (!platform::has_own_names)
+        CHECK(platform::found_names().look_up("", nullptr, {}, {}).error == platform::unsupported);
     if (!platform::has_own_files) CHECK(platform::open_pipe(first, second) == platform::unsupported);
 }
 
