@@ -1,5 +1,4 @@
-// What resolve yields, and what limits and cancellation do to it. What needs name servers is in
-// names/servers; its races stand in resolve_cross_thread_test.cpp.
+// What resolve yields, and what limits and cancellation do to it.
 #include <curfew/resolve.hpp>
 
 #include <doctest/doctest.h>
@@ -206,8 +205,8 @@ REACTOR_TEST("a context ends while look-ups hang, and others wait") {
 REACTOR_TEST("the look-up that loses a race is cancelled") {
     const slow_names::silent_servers silent;
     run(kind, [](io_context&) -> task<> {
-        auto [index, results] = co_await when_any(resolve<slow_names>("silent", 80),
-                                                  resolve<slow_names>("host", 80));
+        auto [index, results] =
+            co_await when_any(resolve<slow_names>("silent", 80), resolve<slow_names>("host", 80));
         auto& [first, second] = results;
         CHECK(index == 1);
         CHECK(first.ec == errc::canceled);

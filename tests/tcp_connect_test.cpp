@@ -1,5 +1,4 @@
-// tcp::connect: by name, and to the first of several addresses that answers. What black holes and
-// name servers do to it is in names/servers.
+// tcp::connect: by name, and to the first of several addresses that answers.
 #include <curfew/tcp_connect.hpp>
 
 #include <doctest/doctest.h>
@@ -108,7 +107,8 @@ REACTOR_TEST("silence costs the head start, and the silent attempt is cancelled"
         const std::vector<ip::endpoint> all{silent.endpoint(), good.endpoint()};
         failures failed;
         const auto begun = clock::now();
-        auto [ec, socket] = co_await tcp::connect(all, {.attempt_delay = 20ms, .failures = &failed});
+        auto [ec, socket] =
+            co_await tcp::connect(all, {.attempt_delay = 20ms, .failures = &failed});
         CHECK(clock::now() - begun >= 20ms);
         CHECK_FALSE(ec);
         CHECK(socket.remote_endpoint() == good.endpoint());

@@ -1,4 +1,5 @@
-// Names that are looked up as slowly as a test wants: what `resolve<slow_names>` asks in its threads.
+// Names that are looked up as slowly as a test wants: what `resolve<slow_names>` asks in its
+// threads.
 #pragma once
 
 #include <atomic>
