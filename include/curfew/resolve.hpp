@@ -112,6 +112,7 @@ CURFEW_STATE worker_threads& lookup_threads() noexcept { return lookup_threads_o
 }  // namespace detail
 #endif
 
+/// What `std::error_code` is made with.
 inline std::error_code make_error_code(resolve_errc code) noexcept {
     return {static_cast<int>(code), resolve_category()};
 }

@@ -11,7 +11,7 @@ say() {
 }
 
 keeps_notes_and_ends_in_good_order() {
-    start 127.0.0.1:0
+    start 127.0.0.1 0
     exec {connection}<>"/dev/tcp/127.0.0.1/$port"
     say 'milk two bottles' kept
     say milk 'two bottles'
