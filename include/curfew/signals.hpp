@@ -24,6 +24,9 @@
 
 CURFEW_SYSTEM_HEADER
 
+#pragma push_macro("signals")  // Qt's
+#undef signals
+
 namespace curfew {
 
 /// Takes signals over, and tells tasks of them.
@@ -47,27 +50,28 @@ namespace curfew {
 /// Ctrl+C, SIGBREAK is Ctrl+Break, and SIGTERM the end of its window, of the session or the system,
 /// for which there are five seconds.
 ///
-/// It belongs to the context's thread, as all does but the signals themselves.
-class signals : detail::loop_dependent, platform::signal_record {
+/// It belongs to the context's thread, as all does but the signals themselves. `signals` is the same
+/// class; in a file that has a macro of that name, as with Qt, it is called `signal_set`.
+class signal_set : detail::loop_dependent, platform::signal_record {
 public:
     /// From here on no signal is missed. When they cannot be taken over, `error` says why, and so
     /// does every `wait`: `std::errc::invalid_argument` for what is no signal's number, or that of
     /// one by which the system reports a mistake of the program's own (SIGSEGV, SIGBUS, SIGFPE,
     /// SIGILL); what the system says of SIGKILL, say; `errc::not_supported` where the platform has
     /// no signals.
-    signals(io_context& context, std::initializer_list<int> numbers) noexcept;
-    signals(const signals&) = delete;
-    signals& operator=(const signals&) = delete;
+    signal_set(io_context& context, std::initializer_list<int> numbers) noexcept;
+    signal_set(const signal_set&) = delete;
+    signal_set& operator=(const signal_set&) = delete;
 
     /// Who still waits is told `closed`. What has come and has not been told is forgotten.
-    ~signals() { detach(); }
+    ~signal_set() { detach(); }
 
     /// Why there is nothing to wait for; none if there is.
     std::error_code error() const noexcept { return error_; }
 
     class awaiter : detail::list_waiter {
     public:
-        explicit awaiter(signals& of) noexcept : signals_(of) {}
+        explicit awaiter(signal_set& of) noexcept : signals_(of) {}
         bool await_ready() const noexcept { return false; }
         template <class Promise>
         bool await_suspend(std::coroutine_handle<Promise> coroutine) noexcept {
@@ -87,8 +91,8 @@ public:
         }
 
     private:
-        friend signals;
-        signals& signals_;
+        friend signal_set;
+        signal_set& signals_;
         int number_ = 0;  // 0: none was told
         std::error_code failed_;
     };
@@ -96,8 +100,8 @@ public:
     /// Waits until one of the signals comes, or takes one that has, and yields its number.
     ///
     /// Cancellation: `canceled`, and no signal is taken. `closed`: the context is gone.
-    detail::request_on<awaiter, signals> wait() noexcept {
-        return detail::request_on<awaiter, signals>(*this);
+    detail::request_on<awaiter, signal_set> wait() noexcept {
+        return detail::request_on<awaiter, signal_set>(*this);
     }
 
 private:
@@ -105,9 +109,9 @@ private:
     /// moment: they note the signal first, and queue this unless it is queued. It says that it is
     /// not queued any more first, and takes what has been noted then. So what is noted is taken.
     struct arrival : detail::posted_function {
-        signals& to;
+        signal_set& to;
         std::atomic<bool> queued{false};
-        explicit arrival(signals& of) noexcept : to(of) {
+        explicit arrival(signal_set& of) noexcept : to(of) {
             run = [](detail::posted_function& self, bool wanted) {
                 auto& own = static_cast<arrival&>(self);
                 own.queued = false;
@@ -118,7 +122,7 @@ private:
 
     /// In a handler, or a thread of the system's.
     static void note(platform::signal_record& record, int number) noexcept {
-        auto& self = static_cast<signals&>(record);
+        auto& self = static_cast<signal_set&>(record);
         self.noted_[(number - 1) / 32].fetch_or(std::uint32_t{1} << (number - 1) % 32);
         if (!self.arrival_.queued.exchange(true)) self.loop_->post_from_handler(self.arrival_);
     }
@@ -169,9 +173,9 @@ private:
     detail::wait_list waiting_;
 };
 
-inline signals::signals(io_context& context, std::initializer_list<int> wanted) noexcept
+inline signal_set::signal_set(io_context& context, std::initializer_list<int> wanted) noexcept
     : loop_dependent(
-          [](loop_dependent& self) noexcept { static_cast<signals&>(self).detach(); }),
+          [](loop_dependent& self) noexcept { static_cast<signal_set&>(self).detach(); }),
       loop_(&detail::loop_of(context)) {
     loop_->check_thread();
     arrived = &note;
@@ -194,4 +198,9 @@ inline signals::signals(io_context& context, std::initializer_list<int> wanted) 
         loop_->add(*this);
 }
 
+/// What is easier to say.
+using signals = signal_set;
+
 }  // namespace curfew
+
+#pragma pop_macro("signals")

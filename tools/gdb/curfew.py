@@ -102,7 +102,7 @@ SUSPENSIONS = [
     ("channel<.*>::receiver::", "receive from a channel"),
     ("join_handle<.*>::awaiter::", "join"),
     ("task_group::joiner::", "join of a task_group"),
-    ("signals::awaiter::", "signal"),
+    ("signal_set::awaiter::", "signal"),
     ("thread_future<.*>::awaiter::", "another thread"),
     ("branch_set::.*::all", "when_all"),
     ("branch_set::.*::any", "when_any"),
