@@ -127,8 +127,6 @@ private:
     platform::socket_address raw_;  // its port is 0
 };
 
-#if CURFEW_DEFINITIONS
-
 namespace detail {
 
 /// Reads the digits at the start of `text`, at most `most` of them, and takes them away. -1:
@@ -152,6 +150,12 @@ inline long long take_number(std::string_view& text, int base, std::size_t most)
     text.remove_prefix(count);
     return count ? value : -1;
 }
+
+}  // namespace detail
+
+#if CURFEW_DEFINITIONS
+
+namespace detail {
 
 inline bool take(std::string_view& text, std::string_view prefix) noexcept {
     if (text.substr(0, prefix.size()) != prefix) return false;
