@@ -114,4 +114,38 @@ REACTOR_TEST("of a storm of signals the last one is told, in every thread, while
     CHECK(missed == 0);
 }
 
+namespace {
+
+std::atomic<std::size_t> before_ours{0};
+thread_local bool is_ours = false;
+
+void handler_before_ours(int) {
+    if (is_ours) ++before_ours;
+}
+
+}  // namespace
+
+TEST_CASE("a signal of one object that goes is not given back from the next one") {
+    struct sigaction theirs {};
+    theirs.sa_handler = &handler_before_ours;
+    struct sigaction original {};
+    REQUIRE(::sigaction(SIGUSR1, &theirs, &original) == 0);
+    {
+        // Each signal finds this thread between two objects, or not.
+        threads storm;
+        for (int i = 0; i < 2; ++i) storm.add([] { ::pthread_kill(::pthread_self(), SIGUSR1); });
+        io_context ctx;
+        const std::size_t rounds = scaled(30'000);
+        for (std::size_t i = 0; i < rounds && before_ours == 0; ++i) {
+            const signals ours(ctx, {SIGUSR1});
+            for (int pause = 0; pause < 1'000; ++pause) static_cast<void>(before_ours.load());
+            is_ours = true;
+            ::raise(SIGUSR1);
+            is_ours = false;
+        }
+    }
+    CHECK(before_ours == 0);
+    ::sigaction(SIGUSR1, &original, nullptr);
+}
+
 #endif

@@ -69,14 +69,21 @@ public:
             if (each == &record) *link = record.next.load();
             link = &each->next;
         }
-        // Whoever counts there from now on has found the list without it: they look at the period
-        // once more when they are counted.
+        wait_for_handlers();
+    }
+
+    /// From here on every handler knows the list as it is now.
+    void wait_for_handlers() noexcept {
+        // Whoever counts there from now on does: they look at the period once more when they are
+        // counted.
         const unsigned period = period_.fetch_add(1);
         while (seen_by_[period % 2] != 0) {}
     }
 
-    /// Tells all of this process who want to know. False: there are none. (In a handler.)
-    bool tell(int number, long process) noexcept {
+    /// Tells all of this process who want to know. If there are none it calls `otherwise`, and
+    /// returns false; whoever waits for handlers waits for that, too. (In a handler.)
+    template <class Otherwise>
+    bool tell(int number, long process, Otherwise otherwise) noexcept {
         unsigned period;
         for (;;) {
             period = period_;
@@ -90,6 +97,7 @@ public:
             each->arrived(*each, number);
             told = true;
         }
+        if (!told) otherwise();
         --seen_by_[period % 2];
         return told;
     }

@@ -54,33 +54,50 @@ inline bool calls(const signal_action& action, void (*handler)(int, siginfo_t*, 
     return (action.sa_flags & SA_SIGINFO) && action.sa_sigaction == handler;
 }
 
-/// A signal that nobody in this process wants to be told of means what it meant before: in a child
-/// that has a copy of the list; and where somebody else has taken the signal over later than we
-/// did, and still calls our handler. In a handler.
-inline void pass_on(int number, siginfo_t* info, void* context) noexcept {
-    signal_table& all = all_signals();
-    const signal_action before = all.of[number].before;
+/// What becomes of a signal that nobody in this process wants to be told of.
+struct unwanted_signal {
+    bool is_lost = false;     // it comes from whoever was there before, who has called our handler
+    bool given_back = false;  // to them
+    signal_action before{};
+};
+
+/// It means what it meant before: in a child that has a copy of the list; and where somebody else
+/// has taken the signal over later than we did, and still calls our handler. In a handler.
+///
+/// Who is about to want the signal waits for this, with a record in the list already (see
+/// watch_signals). So what is given back here is not theirs, and nobody writes to `before`.
+inline void give_back_unwanted(signal_table& all, int number, unwanted_signal& that) noexcept {
+    const signal_action& before = that.before = all.of[number].before;
     signal_action now{};
     ::sigaction(number, nullptr, &now);
     if (calls(now, all.handler)) {
         ::sigaction(number, &before, nullptr);
         all.of[number].covered = false;
-    } else if ((before.sa_flags & SA_SIGINFO) == (now.sa_flags & SA_SIGINFO) &&
-               before.sa_handler == now.sa_handler) {
-        return;  // it is the one that has called us
+        that.given_back = true;
+    } else {
+        that.is_lost = (before.sa_flags & SA_SIGINFO) == (now.sa_flags & SA_SIGINFO) &&
+                       before.sa_handler == now.sa_handler;
     }
-    if (before.sa_flags & SA_SIGINFO) {
-        before.sa_sigaction(number, info, context);
-    } else if (before.sa_handler == SIG_DFL) {
-        if (calls(now, all.handler)) ::raise(number);  // when this handler has returned
-    } else if (before.sa_handler != SIG_IGN) {
-        before.sa_handler(number);
+}
+
+inline void pass_on(const unwanted_signal& that, int number, siginfo_t* info,
+                    void* context) noexcept {
+    if (that.is_lost) return;
+    if (that.before.sa_flags & SA_SIGINFO) {
+        that.before.sa_sigaction(number, info, context);
+    } else if (that.before.sa_handler == SIG_DFL) {
+        if (that.given_back) ::raise(number);  // when this handler has returned
+    } else if (that.before.sa_handler != SIG_IGN) {
+        that.before.sa_handler(number);
     }
 }
 
 inline void on_signal(int number, siginfo_t* info, void* context) noexcept {
     const int error = errno;
-    if (!all_signals().records.tell(number, ::getpid())) pass_on(number, info, context);
+    signal_table& all = all_signals();
+    unwanted_signal that;
+    if (!all.records.tell(number, ::getpid(), [&] { give_back_unwanted(all, number, that); }))
+        pass_on(that, number, info, context);
     errno = error;
 }
 
@@ -139,8 +156,10 @@ inline int watch_signals(signal_record& record) noexcept {
     detail::signal_table& all = detail::all_signals();
     record.process = ::getpid();
     const detail::signal_records::guard locked(all.records, record.process);
-    // Before its signals are taken over: none of them finds nobody.
+    // Before its signals are taken over: none of them finds nobody, and none that has found nobody
+    // gives back what is taken over from here on.
     all.records.add(record);
+    all.records.wait_for_handlers();
     int error = 0;
     int failed = 0;
     detail::for_each_number(record, [&](int number) {

@@ -38,7 +38,7 @@ inline BOOL WINAPI on_console_event(DWORD event) noexcept {
     const int number = event == CTRL_C_EVENT       ? SIGINT
                        : event == CTRL_BREAK_EVENT ? SIGBREAK
                                                    : SIGTERM;
-    if (!all_signals().records.tell(number, 0)) return FALSE;
+    if (!all_signals().records.tell(number, 0, [] {})) return FALSE;
     // The process ends when this returns. It is to end by itself, for which the system gives it five
     // seconds: the end of `main` ends this thread, too.
     if (number == SIGTERM) ::Sleep(INFINITE);
