@@ -585,6 +585,18 @@ REACTOR_TEST("a stream moves while it is read, and ends the read when it is dest
     });
 }
 
+REACTOR_TEST("reads of what was moved away end with closed, again and again, under limits too") {
+    run(kind, [](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        buffered<tcp::socket> from(std::move(server));
+        const buffered<tcp::socket> to(std::move(from));
+        std::size_t closed = 0;
+        for (int i = 0; i < 20'000; ++i)
+            closed += error(co_await with_timeout(from.read_line(80), 1h)) == errc::closed;
+        CHECK(closed == 20'000);
+    });
+}
+
 REACTOR_TEST("a context ends while lines are read") {
     blocking_listener listener;
     std::optional<io_context> ctx(std::in_place, kind);
@@ -681,6 +693,64 @@ REACTOR_TEST("lines that are always there starve nobody") {
     CHECK(enough);
     CHECK(lines > 0);
     CHECK(lines < text.size() / 2);
+}
+
+REACTOR_TEST("a read that has found its line and lets others have their turn is under way until then") {
+    static constexpr std::size_t size = 100'000;
+    struct outcome {
+        std::size_t lines = 0;
+        std::error_code end;
+        std::string last;
+    };
+    const auto read_all = [](auto& in, outcome& of) -> task<> {
+        value(co_await in.peek(size));
+        for (;;) {
+            const auto [ec, line] = co_await in.read_line(80);
+            of.last = line;
+            of.end = ec;
+            if (ec) co_return;
+            ++of.lines;
+        }
+    };
+    const auto fill = [](tcp::socket& to) -> task<> {
+        std::string text;
+        for (std::size_t i = 0; i < size / 2; ++i) text += "x\n";
+        value(co_await write_all(to, text));
+    };
+    // It waits for nothing: when another task goes on, it has given way within a read.
+    const auto second_read = [](auto& in, const outcome& of) -> task<std::error_code> {
+        while (of.lines == 0) co_await yield();
+        CHECK(!in.available().empty());
+        co_return error(co_await in.read_line(80));
+    };
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        std::optional<buffered<tcp::socket>> in(std::in_place, std::move(server));
+        outcome of;
+        auto reader = ctx.spawn(read_all(*in, of));
+        co_await fill(client);
+        CHECK(co_await second_read(*in, of) == std::errc::operation_in_progress);
+        // Moved, it is still there; destroyed, it takes along what was to be shown.
+        std::optional<buffered<tcp::socket>> moved(std::move(*in));
+        in.reset();
+        moved.reset();
+        co_await reader;
+        CHECK(of.end == errc::closed);
+        CHECK(of.last.empty());
+        CHECK(of.lines < size / 2);
+    });
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto [client, server] = co_await test::connect(ctx);
+        buffered in(wrapped_socket{&server});
+        outcome of;
+        auto reader = ctx.spawn(read_all(in, of));
+        co_await fill(client);
+        CHECK(co_await second_read(in, of) == std::errc::operation_in_progress);
+        client.close();
+        co_await reader;
+        CHECK(of.end == errc::eof);
+        CHECK(of.lines == size / 2);
+    });
 }
 
 REACTOR_TEST("no byte is lost or doubled under any limits") {

@@ -91,7 +91,13 @@ public:
             mistake_ = std::errc::operation_in_progress;
         else if (!want_.take(*in, mistake_))
             return read();
-        return used_up ? suspend_until_next_turn(*this) : yield_if_share_is_used_up(*this);
+        else
+            is_taken_ = mistake_ == std::errc{};
+        if (!(used_up ? suspend_until_next_turn(*this) : yield_if_share_is_used_up(*this)))
+            return false;
+        // What is shown is to be there in the next turn: until then it is a read.
+        if (is_taken_) in->reader = this;
+        return true;
     }
 
     /// See above; does what cancel_operation does.
@@ -105,6 +111,10 @@ public:
 
     std::error_code ending() noexcept {
         if (mistake_ != std::errc{}) return std::make_error_code(mistake_);
+        if (is_taken_) {
+            if (!in && want_.forget_shown()) result = outcome::closed;
+            this->end_reading();
+        }
         if (result != outcome::success && owner->cancelled()) {
             // What cancels the scope may close the socket for another operation's sake.
             if (result == outcome::closed) result = outcome::canceled;
@@ -152,7 +162,9 @@ private:
             if (begin_transfer<operation_kind::read, false>(*this)) {
                 type = &reading;
                 waiter = {};
-                is_under_way_ = true;
+                // (If it has failed, and others get their turn first, nothing follows; nor is there
+                // a loop for a limit where a socket has been moved away.)
+                is_under_way_ = result == outcome::success;
                 return true;
             }
         } while (!has_ended());
@@ -208,6 +220,7 @@ private:
     outcome late_reason_ = outcome::success;
     bool late_abort_ = false;
     bool is_under_way_ = false;
+    bool is_taken_ = false;  // what is wanted was there, and nothing was read for it
 };
 
 /// Over a socket. The steps are made when they are needed.
@@ -300,8 +313,12 @@ private:
             co_return std::error_code();
         }
         if (want_.take(from_.in, mistake_)) {
-            if (used_up) co_await next_turn{};
-            co_return std::error_code();
+            if (!used_up) co_return std::error_code();
+            buffered_reader showing(from_.in);
+            from_.in.reader = &showing;
+            co_await next_turn{};
+            co_return !showing.in && want_.forget_shown() ? make_error_code(errc::closed)
+                                                          : std::error_code();
         }
         buffered_reader reading(from_.in);
         from_.in.reader = &reading;

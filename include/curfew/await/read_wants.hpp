@@ -4,8 +4,8 @@
 // takes what is wanted from the buffer if it is there; else all begins with `prepare`. `take` does
 // the same, or finds that it will never be there; false: more has to be read. `make_room` and
 // `room` say where to, and `arrived` is told how much it was. `at_end` and `cut_short` give what
-// there is all the same, at the end of the stream and with any other error. `value` is what the
-// read yields.
+// there is all the same, at the end of the stream and with any other error. `forget_shown` is for a
+// buffer that is gone. `value` is what the read yields.
 #pragma once
 
 #include <cstddef>
@@ -36,6 +36,11 @@ public:
         in.consume(in.size());
     }
     void cut_short() noexcept {}
+    /// The buffer is gone. True: what was shown was in there.
+    bool forget_shown() noexcept {
+        show(nullptr, 0);
+        return true;
+    }
 
 protected:
     void show(const char* bytes, std::size_t count) noexcept {
@@ -207,6 +212,7 @@ public:
     }
     void at_end(read_buffer&) noexcept {}
     void cut_short() noexcept {}
+    bool forget_shown() noexcept { return false; }
 
 private:
     mutable_buffer into_;

@@ -18,7 +18,7 @@ class read_buffer;
 /// A read that is under way, and what it has of its buffer if that is destroyed meanwhile: the
 /// system may be about to write there.
 struct buffered_reader {
-    read_buffer* in;  // null: it is gone
+    read_buffer* in;  // null: it is gone, or the read has ended
     char* left_behind = nullptr;
     std::size_t left_size;
 
@@ -142,6 +142,7 @@ private:
 
 inline void buffered_reader::end_reading() noexcept {
     if (in && in->reader == this) in->reader = nullptr;
+    in = nullptr;
 }
 
 inline buffered_reader::~buffered_reader() {

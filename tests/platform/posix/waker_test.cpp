@@ -5,7 +5,6 @@
 
 #include <cerrno>
 
-#include "support/fatal.hpp"
 #include "support/loop.hpp"
 
 using namespace test;
