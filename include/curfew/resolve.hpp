@@ -274,6 +274,9 @@ task<result<std::vector<ip::endpoint>>> resolve_name(std::string host, std::stri
 /// has cannot be interrupted: its thread goes on until the system is done, and takes one of the 32
 /// places until then, but keeps neither the context nor the program from ending.
 ///
+/// A child that `fork` has made of the process while look-ups were under way has none of their
+/// threads: it is to look up names after `exec` only.
+///
 /// The texts are copied: they may be gone when the task is awaited. (`Names` asks the system.)
 template <class Names = platform::found_names>
 task<result<std::vector<ip::endpoint>>> resolve(std::string_view host, std::uint16_t port,

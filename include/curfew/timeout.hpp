@@ -64,7 +64,9 @@ private:
 /// An operation that has completed, or moved any byte, by the time the loop looks at
 /// the limit delivers its own result. A limit is never early. Around a task, everything in it
 /// ends with `errc::canceled`; `close` aborts the sockets whose operations are pending in it then,
-/// and those that it says it is about (see `scope_about`).
+/// and those that it says it is about. (An operation that completes at that moment is not pending
+/// any more, as happens where a peer sends without a pause: a task whose socket is to be closed in
+/// any case says so, see `scope_about`.)
 /// Limits nest: the one that expires first says `timed_out`, those inside it see `canceled`.
 ///
 /// An awaitable of another library cannot be cancelled, and is refused (see `enable_limits`).
