@@ -10,6 +10,7 @@ die() {
 have() {
     case $1 in
         clang-*) command -v "clang++-${1#clang-}" ;;
+        dnsmasq-base) command -v dnsmasq || [[ -x /usr/sbin/dnsmasq ]] ;;
         doxygen-awesome-css) [[ -e /usr/share/doxygen-awesome-css/doxygen-awesome.css ]] ;;
         doctest-dev) g++ -fsyntax-only -include doctest/doctest.h -x c++ /dev/null ;;
         librust-*-dev)
@@ -21,6 +22,7 @@ have() {
             g++ --version && "clang++-$version" -fsanitize=address -x c++ -o /dev/null - <<<'int main() {}' ;;
         g++-mingw-w64-x86-64-posix) command -v x86_64-w64-mingw32-g++-posix ;;
         g++-*-linux-gnu) command -v "${1#g++-}-g++" ;;
+        iproute2) command -v ip ;;
         netcat-openbsd) command -v nc ;;
         ninja-build) command -v ninja ;;
         qemu-user-static) command -v qemu-ppc64-static ;;
