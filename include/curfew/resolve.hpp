@@ -145,6 +145,11 @@ namespace detail {
 // emits a coroutine that is none in every file, and then the static linker warns of getaddrinfo.
 
 /// A look-up in a thread. It is shared by who waits and by the thread, so each may be gone first.
+///
+/// Look-ups of the same name are not joined. Who asks again after a limit wants to be answered by
+/// the network as it is now, and would wait for a look-up that has asked name servers of before and
+/// hangs. And a look-up would have waiters in several contexts, which come and go while it is being
+/// answered. Whether answers are kept is up to the system, too.
 template <class Names>
 struct lookup : job {
     lookup(std::string host_name, std::string service_name, const resolve_options& options)
