@@ -34,6 +34,7 @@ endpoints list(const char* first, const char* second = nullptr) {
     return all;
 }
 
+#if defined(CURFEW_HAS_THREADS)
 constexpr unsigned places = 32;  // look-ups at a time
 
 /// Begins as many look-ups as can be at a time, none of which is answered. Returns when they hang.
@@ -44,6 +45,7 @@ std::vector<join_handle<result<endpoints>>> take_all_places(io_context& ctx) {
     while (slow_names::begun < static_cast<int>(places)) ctx.run_for(1ms);
     return all;
 }
+#endif
 
 }  // namespace
 
