@@ -118,7 +118,7 @@ public:
 
     /// The same, until then at the latest.
     template <class Duration>
-    std::size_t run_until(std::chrono::time_point<clock, Duration> end) {
+    std::size_t run_until(detail::point_in_time<Duration> end) {
         return run_to(detail::to_ticks(end));
     }
 
@@ -162,7 +162,7 @@ public:
     ///     ctx.poll_until(next = std::max(next + 16'666'667ns, clock::now()));
     /// ```
     template <class Duration>
-    std::size_t poll_until(std::chrono::time_point<clock, Duration> end) {
+    std::size_t poll_until(detail::point_in_time<Duration> end) {
         return loop_.poll_until(detail::to_ticks(end));
     }
 

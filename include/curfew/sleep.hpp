@@ -230,7 +230,7 @@ detail::sleep_request sleep_for(std::chrono::duration<Rep, Period> time) noexcep
 
 /// Suspends the task until `point` or a little later.
 template <class Duration>
-detail::sleep_request sleep_until(std::chrono::time_point<clock, Duration> point) noexcept {
+detail::sleep_request sleep_until(detail::point_in_time<Duration> point) noexcept {
     return {detail::sleep_request::kind::at, detail::to_ticks(point)};
 }
 

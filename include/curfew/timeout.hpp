@@ -86,7 +86,7 @@ auto with_timeout(Awaitable&& awaitable, std::chrono::duration<Rep, Period> time
 
 /// Limits `awaitable` to a point in time; otherwise like `with_timeout`.
 template <class Awaitable, class Duration>
-auto with_deadline(Awaitable&& awaitable, std::chrono::time_point<clock, Duration> deadline,
+auto with_deadline(Awaitable&& awaitable, detail::point_in_time<Duration> deadline,
                    on_timeout policy = on_timeout::cancel) {
     static_assert(detail::checked_cancellable<Awaitable>);
     return detail::limited<Awaitable, detail::limit_kind::deadline>(

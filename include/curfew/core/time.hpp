@@ -13,10 +13,28 @@ CURFEW_SYSTEM_HEADER
 
 namespace curfew {
 
-/// The clock of all limits and sleeps: monotonic, in nanoseconds.
-using clock = std::chrono::steady_clock;
+/// The clock of all limits and sleeps: monotonic. Its points in time are those of
+/// `std::chrono::steady_clock`, whose `now` says the same; only in a simulation it does not: there
+/// this clock is the simulated host's.
+struct clock {
+    using time_point =
+        std::chrono::steady_clock::time_point;  ///< What the standard asks of a clock.
+    using duration = time_point::duration;      ///< The same.
+    using rep = duration::rep;                  ///< The same.
+    using period = duration::period;            ///< The same.
+    static constexpr bool is_steady = true;     ///< The same.
+
+    /// The time.
+    static time_point now() noexcept {
+        return time_point(std::chrono::duration_cast<duration>(platform::steady_now()));
+    }
+};
 
 namespace detail {
+
+/// A point in time of `clock`, in any unit.
+template <class Duration>
+using point_in_time = std::chrono::time_point<clock::time_point::clock, Duration>;
 
 using ticks = std::int64_t;  // nanoseconds
 inline constexpr ticks endless = std::numeric_limits<ticks>::max();
@@ -46,7 +64,7 @@ inline ticks ticks_now() noexcept { return platform::steady_now().count(); }
 
 /// Ticks of a point in time; points before the clock's epoch are long past, and stay so.
 template <class Duration>
-constexpr ticks to_ticks(std::chrono::time_point<clock, Duration> point) noexcept {
+constexpr ticks to_ticks(point_in_time<Duration> point) noexcept {
     return to_ticks(point.time_since_epoch(), endless);
 }
 
