@@ -13,6 +13,9 @@ namespace local {}
 /// Pipes, files, and the standard input, as streams.
 namespace pipe {}
 
+/// A simulated network: hosts, links and what goes wrong with them, from a seed.
+namespace sim {}
+
 /// Connections, and what takes them in.
 namespace tcp {}
 
