@@ -1,5 +1,7 @@
 // A simulated world: hosts with a context each, the links between them, and what happens when.
 //
+// (It is long because most of it is what tests call.)
+//
 // A world belongs to one thread, in which all of it runs, one thing after the other. Its time
 // stands still while a host works (other than by what each step is said to cost), and jumps to what
 // happens next when none has anything to do: hosts that wait cost nothing, however long.

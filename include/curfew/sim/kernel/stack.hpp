@@ -1,5 +1,8 @@
 // The sockets of one simulated host, behind the calls that a system has for them. Every call
 // returns the error number that Linux would (0: none), never blocks, and leaves time as it is.
+//
+// It is long because it is a list of calls, one after the other; what they have in common stands in
+// open_socket.hpp, ports.hpp, connections.hpp and tcp.hpp.
 #pragma once
 
 #include <algorithm>
@@ -7,15 +10,20 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "../../config.hpp"
 #include "../../platform/std_memory.hpp"
 #include "../../platform/types.hpp"
+#include "addresses.hpp"
+#include "connections.hpp"
 #include "network.hpp"
+#include "open_socket.hpp"
+#include "packet.hpp"
+#include "ports.hpp"
 #include "tcp.hpp"
+#include "tcp_parameters.hpp"
 
 CURFEW_SYSTEM_HEADER
 
@@ -51,17 +59,14 @@ public:
     /// descriptors are still there for whoever is about to close them, without effect.
     void power_off() noexcept {
         powered_ = false;
-        for (auto& each : records_) network_.events().take_back(*each);
+        connections_.stop(network_.events());
     }
     /// It is there again, with nothing of what it had.
     void power_on() {
         sockets_.clear();
         open_ = 0;
         connections_.clear();
-        ports_[0].clear();
-        ports_[1].clear();
-        free_.clear();
-        for (auto& each : records_) free_.push_back(each.get());
+        ports_.clear();
         powered_ = true;
     }
     bool powered() const noexcept { return powered_; }
@@ -70,7 +75,7 @@ public:
 
     int open(platform::family which, platform::transport type, descriptor& made) {
         if (which == platform::family::unspecified) return EAFNOSUPPORT;
-        auto fresh = std::make_unique<socket>();
+        auto fresh = std::make_unique<open_socket>();
         fresh->family = which;
         fresh->type = type;
         fresh->options.send_buffer = tcp.send_buffer;
@@ -80,12 +85,12 @@ public:
 
     /// Something that is readable while its count is not 0: what ends a wait.
     int open_counter(descriptor& made) {
-        auto fresh = std::make_unique<socket>();
+        auto fresh = std::make_unique<open_socket>();
         fresh->is_counter = true;
         return enter(std::move(fresh), made);
     }
     void count(descriptor which, bool up) noexcept {
-        socket* const counter = find(which);
+        open_socket* const counter = find(which);
         if (!counter || !counter->is_counter) return;
         counter->counted = up;
         if (up) changed();
@@ -94,23 +99,24 @@ public:
     bool is_open(descriptor which) const noexcept { return find(which) != nullptr; }
 
     int close(descriptor which) {
-        socket* const closing = find(which);
+        open_socket* const closing = find(which);
         if (!closing) return EBADF;
-        const std::unique_ptr<socket> own = std::move(sockets_[static_cast<std::size_t>(which)]);
+        const std::unique_ptr<open_socket> own =
+            std::move(sockets_[static_cast<std::size_t>(which)]);
         --open_;
         end(*own);
         return 0;
     }
 
     int bind(descriptor which, const address& to) {
-        socket* const on = find(which);
+        open_socket* const on = find(which);
         if (!on) return EBADF;
         if (on->is_counter) return ENOTSOCK;
         if (on->link) {
             // One that is over has given its port back, unless the user had chosen it.
             if (!on->link->is_over() || on->locked_port || on->bound_anew) return EINVAL;
             on->bound_anew = true;
-            release_port(*on);
+            ports_.release(*on);
             on->bound = {};
         }
         if (on->bound.port) return EINVAL;
@@ -121,19 +127,20 @@ public:
               (network::is_group(local) || network::is_broadcast(local))))
             return EADDRNOTAVAIL;
         if (local.port == 0) {
-            local.port = free_port(*on, local);
+            local.port = ports_.free_port(
+                *on, [](std::uint16_t) { return true; }, false);
             if (local.port == 0) return EADDRINUSE;
-        } else if (!may_bind(*on, local)) {
+        } else if (!ports_.may_bind(*on, local)) {
             return EADDRINUSE;
         }
         on->bound = local;
         on->locked_port = to.port != 0;
-        claim(*on);
+        ports_.claim(*on);
         return 0;
     }
 
     int listen(descriptor which, int backlog) {
-        socket* const on = find(which);
+        open_socket* const on = find(which);
         if (!on) return EBADF;
         if (on->is_counter) return ENOTSOCK;
         if (on->type != platform::transport::stream) return EOPNOTSUPP;
@@ -141,9 +148,10 @@ public:
         if (!on->bound.port)
             if (const int error = autobind(*on)) return error;
         if (!on->listening)
-            for (const port_user& each : users(*on, on->bound.port))
+            for (const port_user& each : ports_.users(*on, on->bound.port))
                 if (each.who != on && each.who && each.who->listening &&
-                    overlap(*each.who, *on, on->bound) && !(each.who->reuse_port && on->reuse_port))
+                    ports::overlap(*each.who, *on, on->bound) &&
+                    !(each.who->reuse_port && on->reuse_port))
                     return EADDRINUSE;
         on->listening = true;
         on->was_listener = false;
@@ -153,7 +161,7 @@ public:
     }
 
     int connect(descriptor which, const address& to) {
-        socket* const on = find(which);
+        open_socket* const on = find(which);
         if (!on) return EBADF;
         if (on->is_counter) return ENOTSOCK;
         if (on->listening) return EISCONN;
@@ -192,28 +200,35 @@ public:
         if (const int error = source_for(*on, remote, local)) return error;
         if (on->bound.port) {
             local.port = on->bound.port;
-            if (connections_.count(key_of(local, remote))) return EADDRNOTAVAIL;
+            if (connections_.find(local, remote)) return EADDRNOTAVAIL;
         } else {
-            local.port = free_port(*on, local, &remote);
+            local.port = ports_.free_port(
+                *on,
+                [&](std::uint16_t port) {
+                    address with = local;
+                    with.port = port;
+                    return connections_.find(with, remote) != nullptr;
+                },
+                true);
             if (local.port == 0) return EADDRNOTAVAIL;
             on->bound = local;
-            claim(*on);
+            ports_.claim(*on);
         }
         on->phase = connecting::begun;
-        on->link = &make_connection(local, remote);
+        on->link = &connections_.make(*this, local, remote);
         on->link->shut(on->shut_receive, on->shut_send);
         on->link->open(local, remote, on->options, mss_to(remote), next_initial());
         return EINPROGRESS;
     }
 
     int accept(descriptor which, descriptor& made, address* peer) {
-        socket* const on = find(which);
+        open_socket* const on = find(which);
         if (!on) return EBADF;
         if (on->is_counter) return ENOTSOCK;
         if (on->type != platform::transport::stream) return EOPNOTSUPP;
         if (!on->listening) return EINVAL;
         if (on->queue.empty()) return EAGAIN;
-        auto fresh = std::make_unique<socket>();
+        auto fresh = std::make_unique<open_socket>();
         fresh->family = on->family;
         fresh->type = on->type;
         fresh->reuse_address = on->reuse_address;
@@ -233,7 +248,7 @@ public:
     }
 
     std::ptrdiff_t send(descriptor which, const std::byte* data, std::size_t size) {
-        socket* const on = find(which);
+        open_socket* const on = find(which);
         if (!on) return -EBADF;
         if (on->is_counter) return -ENOTSOCK;
         if (on->type == platform::transport::datagram)
@@ -243,7 +258,7 @@ public:
     }
 
     std::ptrdiff_t receive(descriptor which, std::byte* data, std::size_t size, bool peek = false) {
-        socket* const on = find(which);
+        open_socket* const on = find(which);
         if (!on) return -EBADF;
         if (on->is_counter) return -ENOTSOCK;
         if (on->type == platform::transport::datagram) {
@@ -256,7 +271,7 @@ public:
 
     std::ptrdiff_t send_to(descriptor which, const std::byte* data, std::size_t size,
                            const address* to) {
-        socket* const on = find(which);
+        open_socket* const on = find(which);
         if (!on) return -EBADF;
         if (on->is_counter) return -ENOTSOCK;
         if (on->type == platform::transport::stream) return send(which, data, size);
@@ -267,7 +282,7 @@ public:
     std::ptrdiff_t receive_from(descriptor which, std::byte* data, std::size_t size, address* from,
                                 bool& cut) {
         cut = false;
-        socket* const on = find(which);
+        open_socket* const on = find(which);
         if (!on) return -EBADF;
         if (on->is_counter) return -ENOTSOCK;
         if (on->type == platform::transport::stream) return receive(which, data, size);
@@ -275,7 +290,7 @@ public:
     }
 
     int shutdown(descriptor which, platform::shutdown_side side) {
-        socket* const on = find(which);
+        open_socket* const on = find(which);
         if (!on) return EBADF;
         if (on->is_counter) return ENOTSOCK;
         const bool receiving = side != platform::shutdown_side::send;
@@ -292,7 +307,7 @@ public:
             on->was_listener = true;
             on->shut_receive = on->shut_send = false;
             if (on->locked_port) return 0;
-            release_port(*on);
+            ports_.release(*on);
             on->bound = {};
             return 0;
         }
@@ -310,7 +325,7 @@ public:
 
     /// SO_ERROR.
     int take_error(descriptor which) {
-        socket* const on = find(which);
+        open_socket* const on = find(which);
         if (!on) return EBADF;
         if (on->link) return on->link->take_error();
         return std::exchange(on->error, 0);
@@ -318,7 +333,7 @@ public:
 
     /// SO_LINGER {1, 0}.
     void reset_on_close(descriptor which) {
-        socket* const on = find(which);
+        open_socket* const on = find(which);
         if (!on) return;
         tcp_options& options = on->link ? on->link->options : on->options;
         options.lingers = true;
@@ -326,7 +341,7 @@ public:
     }
 
     unsigned poll(descriptor which) const noexcept {
-        const socket* const on = find(which);
+        const open_socket* const on = find(which);
         if (!on) return 0;
         if (on->is_counter) return on->counted ? poll_bit_in : 0;
         if (on->type == platform::transport::datagram) {
@@ -348,7 +363,7 @@ public:
     }
 
     int set_option(descriptor which, platform::option name, int value) {
-        socket* const on = find(which);
+        open_socket* const on = find(which);
         if (!on) return EBADF;
         if (on->is_counter) return ENOTSOCK;
         tcp_options& options = on->link ? on->link->options : on->options;
@@ -387,7 +402,7 @@ public:
     }
 
     int get_option(descriptor which, platform::option name, int& value) const {
-        const socket* const on = find(which);
+        const open_socket* const on = find(which);
         if (!on) return EBADF;
         if (on->is_counter) return ENOTSOCK;
         const tcp_options& options = on->link ? on->link->options : on->options;
@@ -416,7 +431,7 @@ public:
 
     /// SO_TYPE.
     int type(descriptor which, platform::transport& type) const noexcept {
-        const socket* const on = find(which);
+        const open_socket* const on = find(which);
         if (!on) return EBADF;
         if (on->is_counter) return ENOTSOCK;
         type = on->type;
@@ -424,7 +439,7 @@ public:
     }
 
     address local_address(descriptor which) const noexcept {
-        const socket* const on = find(which);
+        const open_socket* const on = find(which);
         if (!on || on->is_counter) return {};
         if (on->link) return to_user(*on, on->link->local());
         address local = on->bound;
@@ -438,7 +453,7 @@ public:
 
     /// The unspecified one where there is none (any more).
     address remote_address(descriptor which, bool also_if_gone) const noexcept {
-        const socket* const on = find(which);
+        const open_socket* const on = find(which);
         if (!on || on->is_counter) return {};
         if (on->type == platform::transport::datagram)
             return on->peer.port ? to_user(*on, on->peer) : address{};
@@ -451,7 +466,7 @@ public:
 
     // Groups of datagram sockets.
     int join(descriptor which, const address& group, bool in) {
-        socket* const on = find(which);
+        open_socket* const on = find(which);
         if (!on) return EBADF;
         if (on->is_counter) return ENOTSOCK;
         if (!network::is_group(group)) return EINVAL;
@@ -503,7 +518,7 @@ public:
     void changed(connection&) override { changed(); }
 
     arrival arrived(connection& which) override {
-        socket* const on = listener_for(which.local());
+        open_socket* const on = ports_.listener_for(which.local());
         if (!on) return arrival::refused;
         if (on->queue.size() > on->backlog) return arrival::full;
         on->queue.push_back(&which);
@@ -512,93 +527,20 @@ public:
     }
 
     void ended(connection& which) override {
-        connections_.erase(key_of(which.local(), which.remote()));
-        std::erase_if(ports_[0][which.local().port],
-                      [&](const port_user& each) { return each.link == &which; });
-        if (!which.has_user() && !which.is_listed()) release(which);
+        connections_.forget(which);
+        ports_.release(which);
+        if (!which.has_user() && !which.is_listed()) connections_.release(which);
     }
 
 private:
-    enum class connecting : std::uint8_t {
-        not_yet,
-        begun,
-        told,  // the user knows that it is connected
-    };
-
-    struct socket {
-        platform::family family = platform::family::unspecified;
-        platform::transport type = platform::transport::stream;
-        bool is_counter = false;
-        bool counted = false;
-        bool reuse_address = false;
-        bool reuse_port = false;
-        bool broadcast = false;
-        bool v6_only = false;
-        bool listening = false;
-        bool was_listener = false;
-        bool locked_port = false;  // chosen by the user
-        bool accepted = false;
-        bool bound_anew = false;  // after its connection
-        connecting phase = connecting::not_yet;
-        bool shut_receive = false;
-        bool shut_send = false;
-        int error = 0;
-        address bound;  // with port 0: not bound
-        tcp_options options;
-        connection* link = nullptr;
-
-        // A listener's.
-        std::size_t backlog = 0;
-        std::vector<connection*> queue;
-
-        // A datagram socket's.
-        address peer;
-        address from;
-        std::vector<packet*> datagrams;
-        std::size_t first_datagram = 0;
-        std::size_t datagram_bytes = 0;
-        std::vector<address> groups;
-    };
-
-    /// Who has a port: a socket, or a connection whose socket may be gone.
-    struct port_user {
-        socket* who;
-        const connection* link;
-        bool reuse;  // it was made with SO_REUSEADDR
-    };
-
-    struct connection_key {
-        address local;
-        address remote;
-        bool operator==(const connection_key&) const = default;
-    };
-    struct connection_hash {
-        std::size_t operator()(const connection_key& key) const noexcept {
-            std::uint64_t z = std::uint64_t{key.local.port} << 16 | key.remote.port;
-            for (const address* each : {&key.local, &key.remote}) {
-                std::uint64_t bytes[2];
-                std::memcpy(bytes, each->bytes, sizeof bytes);
-                z = (z ^ bytes[0] ^ bytes[1]) * 0x9e3779b97f4a7c15;
-                z ^= z >> 29;
-            }
-            return static_cast<std::size_t>(z ^ (z >> 32));
-        }
-    };
-
-    static connection_key key_of(const address& local, const address& remote) noexcept {
-        connection_key key{local, remote};
-        key.local.scope = key.remote.scope = 0;
-        return key;
-    }
-
-    socket* find(descriptor which) const noexcept {
+    open_socket* find(descriptor which) const noexcept {
         const auto at = static_cast<std::size_t>(which - first_descriptor);
         return which >= first_descriptor && at + first_descriptor < sockets_.size()
                    ? sockets_[at + first_descriptor].get()
                    : nullptr;
     }
 
-    int enter(std::unique_ptr<socket> fresh, descriptor& made) {
+    int enter(std::unique_ptr<open_socket> fresh, descriptor& made) {
         if (open_ + first_descriptor >= most_descriptors) return EMFILE;
         std::size_t at = first_descriptor;
         while (at < sockets_.size() && sockets_[at]) ++at;
@@ -615,84 +557,14 @@ private:
 
     // Addresses ----------------------------------------------------------------------------------
 
-    static bool is_unspecified(const address& which) noexcept {
-        return std::all_of(std::begin(which.bytes), std::end(which.bytes),
-                           [](std::uint8_t each) { return each == 0; });
-    }
-    static bool is_mapped(const address& which) noexcept {
-        static constexpr std::uint8_t prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-        return which.family == platform::family::v6 &&
-               std::memcmp(which.bytes, prefix, sizeof prefix) == 0;
-    }
-    static address unmapped(const address& which) noexcept {
-        if (!is_mapped(which)) return which;
-        address plain;
-        plain.family = platform::family::v4;
-        plain.port = which.port;
-        std::memcpy(plain.bytes, which.bytes + 12, 4);
-        return plain;
-    }
-    static address mapped(const address& which) noexcept {
-        address made;
-        made.family = platform::family::v6;
-        made.port = which.port;
-        made.bytes[10] = made.bytes[11] = 0xff;
-        std::memcpy(made.bytes + 12, which.bytes, 4);
-        return made;
-    }
-    static bool is_loopback(const address& which) noexcept {
-        if (which.family == platform::family::v4) return which.bytes[0] == 127;
-        return which.bytes[15] == 1 &&
-               std::all_of(which.bytes, which.bytes + 15, [](std::uint8_t b) { return b == 0; });
-    }
-    static address loopback_of(platform::family family, std::uint16_t port) noexcept {
-        address made;
-        made.family = family;
-        made.port = port;
-        if (family == platform::family::v4) {
-            made.bytes[0] = 127;
-            made.bytes[3] = 1;
-        } else {
-            made.bytes[15] = 1;
-        }
-        return made;
-    }
-    static bool same_host(const address& a, const address& b) noexcept {
-        return a.family == b.family && std::memcmp(a.bytes, b.bytes, sizeof a.bytes) == 0;
-    }
-
     bool is_own(const address& which) const noexcept {
         if (is_loopback(which)) return true;
         return std::any_of(addresses_.begin(), addresses_.end(),
                            [&](const address& each) { return same_host(each, which); });
     }
 
-    /// What a user has given, as it is on the wire. A socket for IPv6 reaches IPv4 by mapped
-    /// addresses.
-    static int to_wire(const socket& on, const address& given, address& wire) noexcept {
-        if (given.family == platform::family::unspecified) return EAFNOSUPPORT;
-        if (given.family == on.family) {
-            wire = unmapped(given);
-            if (wire.family != given.family && on.v6_only) return ENETUNREACH;
-            return 0;
-        }
-        return on.family == platform::family::v6 ? EINVAL : EAFNOSUPPORT;
-    }
-    static int to_local(const socket& on, const address& given, address& local) noexcept {
-        if (given.family != on.family)
-            return on.family == platform::family::v6 ? EINVAL : EAFNOSUPPORT;
-        local = unmapped(given);
-        if (local.family != given.family && on.v6_only) return EINVAL;
-        return 0;
-    }
-    static address to_user(const socket& on, const address& wire) noexcept {
-        if (on.family == platform::family::v6 && wire.family == platform::family::v4)
-            return mapped(wire);
-        return wire;
-    }
-
     /// The address from which this host reaches `to`.
-    int source_for(const socket& on, const address& to, address& source) const noexcept {
+    int source_for(const open_socket& on, const address& to, address& source) const noexcept {
         if (on.bound.port && !is_unspecified(on.bound)) {
             if (on.bound.family != to.family) return EAFNOSUPPORT;
             source = on.bound;
@@ -732,188 +604,77 @@ private:
 
     // Ports --------------------------------------------------------------------------------------
 
-    std::vector<port_user>& users(const socket& on, std::uint16_t port) {
-        return ports_[on.type == platform::transport::datagram][port];
-    }
-
-    static bool takes_v4(const socket& on) noexcept {
-        return on.family == platform::family::v4 ||
-               (!on.v6_only &&
-                (is_unspecified(on.bound) || on.bound.family == platform::family::v4));
-    }
-
-    /// Whether there are packets that both could be meant by.
-    static bool overlap(const socket& a, const socket& b, const address& address_of_b) noexcept {
-        const address& x = a.bound;
-        const address& y = address_of_b;
-        const bool any_x = is_unspecified(x);
-        const bool any_y = is_unspecified(y);
-        if (x.family == y.family) return any_x || any_y || same_host(x, y);
-        const bool x_covers = any_x && x.family == platform::family::v6 && !a.v6_only;
-        const bool y_covers = any_y && y.family == platform::family::v6 && !b.v6_only;
-        return x_covers || y_covers;
-    }
-
-    bool may_bind(socket& on, const address& local) {
-        for (const port_user& each : users(on, local.port)) {
-            if (each.who == &on) continue;
-            if (each.who) {
-                if (!overlap(*each.who, on, local)) continue;
-                if (each.who->reuse_port && on.reuse_port) continue;
-                if (each.who->reuse_address && on.reuse_address && !each.who->listening) continue;
-                return false;
-            }
-            const bool meets = is_unspecified(local) || same_host(each.link->local(), local) ||
-                               (local.family == platform::family::v6 && is_unspecified(local));
-            if (!meets || (each.reuse && on.reuse_address)) continue;
-            return false;
-        }
-        return true;
-    }
-
-    /// 0: there is none.
-    std::uint16_t free_port(socket& on, const address& local, const address* remote = nullptr) {
-        constexpr std::uint16_t first = 32768;
-        constexpr std::uint16_t count = 60999 - first + 1;
-        for (int pass = 0; pass < (remote ? 2 : 1); ++pass)
-            for (std::uint32_t tried = 0; tried < count; ++tried) {
-                const auto port = static_cast<std::uint16_t>(first + (next_port_++ % count));
-                auto& there = users(on, port);
-                if (pass == 0) {
-                    if (there.empty()) return port;
-                    continue;
-                }
-                address with = local;
-                with.port = port;
-                if (!connections_.count(key_of(with, *remote)) &&
-                    std::none_of(there.begin(), there.end(), [](const port_user& each) {
-                        return each.who && each.who->listening;
-                    }))
-                    return port;
-            }
-        return 0;
-    }
-
-    int autobind(socket& on) {
+    int autobind(open_socket& on) {
         address local;
         local.family = on.family;
-        local.port = free_port(on, local);
+        local.port = ports_.free_port(
+            on, [](std::uint16_t) { return true; }, false);
         if (local.port == 0) return on.type == platform::transport::datagram ? EAGAIN : EADDRINUSE;
         on.bound = local;
-        claim(on);
+        ports_.claim(on);
         return 0;
-    }
-
-    void claim(socket& on) { users(on, on.bound.port).push_back({&on, nullptr, on.reuse_address}); }
-
-    void release_port(socket& on) {
-        if (!on.bound.port) return;
-        auto& there = users(on, on.bound.port);
-        std::erase_if(there, [&](const port_user& each) { return each.who == &on; });
     }
 
     // Connections --------------------------------------------------------------------------------
 
-    connection& make_connection(const address& local, const address& remote) {
-        connection* made;
-        if (free_.empty()) {
-            records_.push_back(std::make_unique<connection>(static_cast<tcp_host&>(*this)));
-            made = records_.back().get();
-        } else {
-            made = free_.back();
-            free_.pop_back();
-            std::destroy_at(made);
-            std::construct_at(made, static_cast<tcp_host&>(*this));
-        }
-        connections_[key_of(local, remote)] = made;
-        return *made;
-    }
-
-    /// Its record may be used again. (Whoever calls this may be one of its own functions: nothing
-    /// is destroyed before the next use.)
-    void release(connection& over) { free_.push_back(&over); }
-
     /// Its user has no use for it any more.
     void leave(connection& over) {
         if (over.state() == tcp_state::closed)
-            release(over);
+            connections_.release(over);
         else
             over.close();
     }
 
     /// The socket of a connect that failed is as it was before.
-    void drop_link(socket& on) {
+    void drop_link(open_socket& on) {
         leave(*std::exchange(on.link, nullptr));
         on.phase = connecting::not_yet;
         on.accepted = on.bound_anew = on.shut_receive = on.shut_send = false;
         if (on.locked_port) return;
-        release_port(on);
+        ports_.release(on);
         on.bound = {};
     }
 
-    void stop_listening(socket& on) {
+    void stop_listening(open_socket& on) {
         on.listening = false;
         for (connection* each : std::exchange(on.queue, {})) {
             const bool over = each->state() == tcp_state::closed;
             each->leave_listener();
             if (over)
-                release(*each);
+                connections_.release(*each);
             else
                 each->abort();
         }
         changed();
     }
 
-    void end(socket& on) {
+    void end(open_socket& on) {
         for (const address& each : on.groups) network_.leave(*this, each);
         for (std::size_t i = on.first_datagram; i < on.datagrams.size(); ++i)
             network_.pool().give_back(*on.datagrams[i]);
         if (on.listening) stop_listening(on);
-        release_port(on);
+        ports_.release(on);
         connection* const link = std::exchange(on.link, nullptr);
         if (!link) return;
         if (link->is_over()) return leave(*link);
         // The port is in use for as long as the connection is.
-        if (!on.accepted)
-            ports_[0][link->local().port].push_back({nullptr, link, on.reuse_address});
+        if (!on.accepted) ports_.claim(*link, on.reuse_address);
         link->close();
     }
 
-    socket* listener_for(const address& local) {
-        socket* best = nullptr;
-        int best_score = -1;
-        for (const port_user& each : ports_[0][local.port]) {
-            if (!each.who || !each.who->listening) continue;
-            const socket& on = *each.who;
-            int score = -1;
-            if (on.bound.family == local.family)
-                score = is_unspecified(on.bound) ? 1 : same_host(on.bound, local) ? 2 : -1;
-            else if (is_unspecified(on.bound) && on.bound.family == platform::family::v6 &&
-                     !on.v6_only)
-                score = 0;
-            if (score < 0) continue;
-            if (score <= best_score) continue;
-            best_score = score;
-            best = each.who;
-        }
-        return best;
-    }
-
     void input_tcp(packet& from) {
-        const auto found = connections_.find(key_of(from.to, from.from));
-        if (found != connections_.end()) {
-            connection& link = *found->second;
-            const bool again = link.state() == tcp_state::time_wait && from.syn && !from.ack;
-            if (!again) return link.input(from);
-            link.vanish();  // a new connection may begin where one lingers (RFC 6191)
+        if (connection* const link = connections_.find(from.to, from.from)) {
+            const bool again = link->state() == tcp_state::time_wait && from.syn && !from.ack;
+            if (!again) return link->input(from);
+            link->vanish();  // a new connection may begin where one lingers (RFC 6191)
         }
         if (from.rst) return;
-        socket* const on = listener_for(from.to);
+        open_socket* const on = ports_.listener_for(from.to);
         if (on && from.syn && !from.ack) {
             if (on->queue.size() > on->backlog) return;  // it will ask again
-            connection& link = make_connection(from.to, from.from);
-            ports_[0][from.to.port].push_back({nullptr, &link, on->reuse_address});
+            connection& link = connections_.make(*this, from.to, from.from);
             link.answer(from, on->options, mss_to(from.from), next_initial());
+            ports_.claim(link, on->reuse_address);
             return;
         }
         // Nobody is there.
@@ -936,7 +697,7 @@ private:
 
     // Datagrams ----------------------------------------------------------------------------------
 
-    std::ptrdiff_t send_datagram(socket& on, const std::byte* data, std::size_t size,
+    std::ptrdiff_t send_datagram(open_socket& on, const std::byte* data, std::size_t size,
                                  const address* given) {
         if (!on.bound.port)
             if (const int error = autobind(on)) return -error;
@@ -969,8 +730,8 @@ private:
         return static_cast<std::ptrdiff_t>(size);
     }
 
-    std::ptrdiff_t receive_datagram(socket& on, std::byte* data, std::size_t size, address* from,
-                                    bool& cut, bool peek) {
+    std::ptrdiff_t receive_datagram(open_socket& on, std::byte* data, std::size_t size,
+                                    address* from, bool& cut, bool peek) {
         if (on.error) return -std::exchange(on.error, 0);
         if (on.first_datagram == on.datagrams.size()) return -EAGAIN;  // even after a shutdown
         packet& got = *on.datagrams[on.first_datagram];
@@ -991,10 +752,10 @@ private:
     /// True: it is kept.
     bool input_udp(packet& arrived) {
         const bool to_many = network::is_group(arrived.to) || network::is_broadcast(arrived.to);
-        socket* best = nullptr;
+        open_socket* best = nullptr;
         int best_score = -1;
-        for (const port_user& each : ports_[1][arrived.to.port]) {
-            socket& on = *each.who;
+        for (const port_user& each : ports_.datagrams(arrived.to.port)) {
+            open_socket& on = *each.who;
             int score = 0;
             if (on.peer.port) {
                 if (!(same_host(on.peer, arrived.from) && on.peer.port == arrived.from.port))
@@ -1043,7 +804,7 @@ private:
         return false;
     }
 
-    void keep(socket& on, packet& arrived) {
+    void keep(open_socket& on, packet& arrived) {
         if (on.datagram_bytes + arrived.payload.size() > udp_buffer)
             return network_.pool().give_back(arrived);
         on.datagram_bytes += arrived.payload.size() + datagram_overhead;
@@ -1053,12 +814,12 @@ private:
 
     void input_icmp(const packet& from) {
         if (from.original_protocol == protocol::tcp) {
-            const auto found = connections_.find(key_of(from.original_from, from.original_to));
-            if (found != connections_.end()) found->second->input(from, from.why);
+            if (connection* const link = connections_.find(from.original_from, from.original_to))
+                link->input(from, from.why);
             return;
         }
-        for (const port_user& each : ports_[1][from.original_from.port]) {
-            socket& on = *each.who;
+        for (const port_user& each : ports_.datagrams(from.original_from.port)) {
+            open_socket& on = *each.who;
             // (Linux tells only those that are connected.)
             if (!on.peer.port || !same_host(on.peer, from.original_to) ||
                 on.peer.port != from.original_to.port)
@@ -1078,15 +839,12 @@ private:
 
     network& network_;
     std::vector<address> addresses_;
-    std::vector<std::unique_ptr<socket>> sockets_;  // by descriptor
+    std::vector<std::unique_ptr<open_socket>> sockets_;  // by descriptor
     int open_ = 0;
     bool powered_ = true;
-    std::uint32_t next_port_ = 0;
     std::uint64_t initials_ = 0;
-    std::unordered_map<connection_key, connection*, connection_hash> connections_;
-    std::unordered_map<std::uint16_t, std::vector<port_user>> ports_[2];  // streams, datagrams
-    std::vector<std::unique_ptr<connection>> records_;  // events refer to them until the world ends
-    std::vector<connection*> free_;
+    connections connections_;
+    ports ports_;
 };
 
 }  // namespace curfew::sim

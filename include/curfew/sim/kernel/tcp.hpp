@@ -1,10 +1,13 @@
 // One TCP connection, from the first SYN to the end of TIME_WAIT, as Linux behaves where the
-// standards leave a choice (RFC 9293, 6298, 5681, 1122). What its user sees of it is at the end of
-// the class.
+// standards leave a choice (RFC 9293, 6298, 5681, 1122). What its user sees of it comes
+// after what arrives.
 //
 // It knows nothing of descriptors, links or other connections: it takes packets in by `input`,
 // hands packets to its host, and asks to be woken at a time. A position in a stream counts from the
 // initial sequence number and has 64 bits, so nothing ever wraps: 0 is the SYN, 1 the first byte.
+//
+// It is a long file because it is one machine, in which each event may meet each state; what could
+// be told apart from the states stands in tcp_receiver.hpp and tcp_pace.hpp.
 #pragma once
 
 #include <algorithm>
@@ -12,90 +15,19 @@
 #include <cstddef>
 #include <cstdint>
 #include <utility>
-#include <vector>
 
 #include "../../config.hpp"
 #include "../../platform/types.hpp"
 #include "byte_queue.hpp"
 #include "events.hpp"
 #include "packet.hpp"
+#include "tcp_pace.hpp"
+#include "tcp_parameters.hpp"
+#include "tcp_receiver.hpp"
 
 CURFEW_SYSTEM_HEADER
 
 namespace curfew::sim {
-
-/// The constants of a host's TCP. The defaults are Linux's.
-struct tcp_parameters {
-    std::size_t send_buffer = 128 << 10;  // bytes; what a socket begins with
-    std::size_t receive_buffer = 128 << 10;
-    nanoseconds initial_timeout = second;
-    nanoseconds least_timeout = 200 * millisecond;
-    nanoseconds most_timeout = 120 * second;
-    nanoseconds delayed_ack = 40 * millisecond;
-    nanoseconds time_wait = 60 * second;
-    nanoseconds fin_wait_2 = 60 * second;  // of a connection that nobody has a descriptor of
-    int syn_retries = 6;                   // after which a connect has timed out: 127 s
-    int syn_ack_retries = 5;
-    int retries = 15;  // of data
-    int orphan_retries = 8;
-    nanoseconds keep_alive_after = 7200 * second;
-    nanoseconds keep_alive_interval = 75 * second;
-    int keep_alive_probes = 9;
-    std::uint32_t initial_window = 10;  // segments that are sent before the first answer
-};
-
-struct tcp_options {
-    bool no_delay = false;
-    bool keep_alive = false;
-    bool lingers = false;
-    int linger_seconds = 0;
-    std::size_t send_buffer = 0;
-    std::size_t receive_buffer = 0;
-};
-
-enum class tcp_state : std::uint8_t {
-    closed,
-    syn_sent,
-    syn_received,
-    established,
-    fin_wait_1,
-    fin_wait_2,
-    close_wait,
-    closing,
-    last_ack,
-    time_wait,
-};
-
-/// What `poll` says of a socket, as bits.
-inline constexpr unsigned poll_bit_in = 1;
-inline constexpr unsigned poll_bit_out = 2;
-inline constexpr unsigned poll_bit_error = 4;
-inline constexpr unsigned poll_bit_hang_up = 8;
-inline constexpr unsigned poll_bit_peer_hang_up = 16;
-
-class connection;
-
-/// What a listener says of a connection: there may be no room for it yet, or no listener any more.
-enum class arrival : std::uint8_t { taken, full, refused };
-
-/// What a connection needs of the host that it is on.
-class tcp_host {
-public:
-    virtual const tcp_parameters& parameters() const noexcept = 0;
-    virtual nanoseconds now() const noexcept = 0;
-    virtual event_queue& events() noexcept = 0;
-    virtual packet& make_packet() = 0;
-    virtual void send(packet& what) = 0;
-    /// What its user could learn of it has changed.
-    virtual void changed(connection& which) = 0;
-    /// The handshake of one that has come to a listener is over.
-    virtual arrival arrived(connection& which) = 0;
-    /// It is in no state any more in which packets concern it.
-    virtual void ended(connection& which) = 0;
-
-protected:
-    ~tcp_host() = default;
-};
 
 class connection final : public event {
 public:
@@ -115,12 +47,10 @@ public:
         own_mss_ = own_mss;
         initial_ = initial;
         state_ = tcp_state::syn_sent;
-        advertised_ = with.receive_buffer;
-        timeout_ = host_->parameters().initial_timeout;
-        timed_from_ = host_->now();
+        round_trip_.begin(host_->parameters(), host_->now());
         send_syn(false);
         next_ = highest_ = 1;
-        retransmit_at_ = host_->now() + timeout_;
+        retransmit_at_ = host_->now() + round_trip_.timeout();
         plan();
     }
 
@@ -135,11 +65,11 @@ public:
         listed_ = true;
         has_user_ = false;
         state_ = tcp_state::syn_received;
-        timeout_ = host_->parameters().initial_timeout;
+        round_trip_.begin(host_->parameters(), host_->now());
         take_syn(syn);
         send_syn(true);
         next_ = highest_ = 1;
-        retransmit_at_ = host_->now() + timeout_;
+        retransmit_at_ = host_->now() + round_trip_.timeout();
         plan();
     }
 
@@ -153,12 +83,8 @@ public:
         if (state_ == tcp_state::syn_sent) return input_in_syn_sent(from);
         if (state_ == tcp_state::time_wait) return input_in_time_wait(from);
 
-        const std::uint64_t window = advertised_ - received_;
         const std::uint64_t length = from.payload.size() + (from.fin ? 1 : 0);
-        const bool acceptable =
-            length == 0 ? from.sequence >= received_ && from.sequence <= received_ + window
-                        : from.sequence < received_ + std::max<std::uint64_t>(window, 1) &&
-                              from.sequence + length > received_;
+        const bool acceptable = receiver_.accepts(from.sequence, length);
         if (from.rst) {
             if (acceptable) reset_by_peer();
             return;
@@ -257,7 +183,7 @@ public:
         if ((shut_receive_ && shut_send_) || is_over()) found |= poll_bit_hang_up;
         if (shut_receive_) found |= poll_bit_in | poll_bit_peer_hang_up;
         if (state_ != tcp_state::syn_sent && state_ != tcp_state::syn_received) {
-            if (!in_.empty()) found |= poll_bit_in;
+            if (!receiver_.bytes.empty()) found |= poll_bit_in;
             if (shut_send_ || out_.size() * 3 <= options.send_buffer * 2) found |= poll_bit_out;
         }
         if (error_) found |= poll_bit_error;
@@ -273,7 +199,7 @@ public:
         if (n == 0 && size != 0) return -EAGAIN;
         if (out_.empty() && una_ == next_) last_heard_ = host_->now();
         out_.push(data, n);
-        if (n && received_ > 1) answers_ = true;
+        if (n && receiver_.received() > 1) answers_ = true;
         output();
         return static_cast<std::ptrdiff_t>(n);
     }
@@ -286,20 +212,21 @@ public:
     }
 
     std::ptrdiff_t receive(std::byte* data, std::size_t size, bool peek = false) {
-        if (in_.empty()) return nothing_to_receive();
-        const std::size_t n = std::min(size, in_.size());
-        in_.copy(0, data, n);
+        if (receiver_.bytes.empty()) return nothing_to_receive();
+        const std::size_t n = std::min(size, receiver_.bytes.size());
+        receiver_.bytes.copy(0, data, n);
         if (peek) return static_cast<std::ptrdiff_t>(n);
-        in_.drop(n);
+        receiver_.bytes.drop(n);
         // Who has read all that came is told so at once, unless it is one that answers: then the
         // answer says it as well.
-        if (in_.empty() && n && unacknowledged_ && (!answers_ || unacknowledged_pushes_ > 1))
+        if (receiver_.bytes.empty() && n && unacknowledged_ &&
+            (!answers_ || unacknowledged_pushes_ > 1))
             acknowledge();
         tell_window();
         return static_cast<std::ptrdiff_t>(n);
     }
 
-    std::size_t unread() const noexcept { return in_.size(); }
+    std::size_t unread() const noexcept { return receiver_.bytes.size(); }
 
     int shutdown(bool receiving, bool sending) {
         if (is_over()) {
@@ -327,11 +254,11 @@ public:
         shut_receive_ = true;
         if (state_ == tcp_state::closed || state_ == tcp_state::time_wait) return;
         if (state_ == tcp_state::syn_sent) return fail(0);
-        if (!in_.empty() || (options.lingers && options.linger_seconds == 0)) {
+        if (!receiver_.bytes.empty() || (options.lingers && options.linger_seconds == 0)) {
             const bool peer_has_to_know =
                 state_ != tcp_state::closing && state_ != tcp_state::last_ack;
-            if (peer_has_to_know || !in_.empty()) send_reset();
-            in_.clear();
+            if (peer_has_to_know || !receiver_.bytes.empty()) send_reset();
+            receiver_.bytes.clear();
             return fail(0);
         }
         if (!shut_send_) {
@@ -380,12 +307,11 @@ private:
 
     void take_syn(const packet& syn) {
         peer_initial_ = syn.initial;
-        received_ = 1;
-        advertised_ = 1 + options.receive_buffer;
+        receiver_.begin(options.receive_buffer);
         mss_ = std::min(own_mss_, syn.mss ? syn.mss : std::uint16_t{536});
         peer_window_ = syn.window;
         most_peer_window_ = syn.window;
-        congestion_window_ = host_->parameters().initial_window * mss_;
+        congestion_.begin(host_->parameters().initial_window, mss_);
         window_from_ = syn.sequence;
     }
 
@@ -395,8 +321,8 @@ private:
         retries_ = 0;
         peer_window_ = from.window;
         window_ack_ = from.acknowledgment;
-        timeout_ = std::min(timeout_, host_->parameters().initial_timeout);
-        if (timed_from_ != never) measure(host_->now() - timed_from_);
+        round_trip_.limit(host_->parameters().initial_timeout);
+        round_trip_.acknowledged(1, host_->parameters(), host_->now());
         retransmit_at_ = never;
         arm_keep_alive();
         host_->changed(*this);
@@ -410,7 +336,7 @@ private:
             take_new_ack(from.acknowledgment);
         } else if (from.acknowledgment == una_ && una_ < next_ && from.payload.empty() &&
                    !from.fin && from.window == peer_window_) {
-            if (++same_acks_ == 3) retransmit_fast();
+            if (congestion_.repeated(una_, next_, mss_)) send_again();
         }
         if (from.sequence > window_from_ ||
             (from.sequence == window_from_ && from.acknowledgment >= window_ack_)) {
@@ -450,46 +376,15 @@ private:
             if (was_full && out_.size() * 3 <= options.send_buffer * 2) host_->changed(*this);
         }
         retries_ = 0;
-        if (timed_from_ != never && upto > timed_position_) measure(host_->now() - timed_from_);
-        const std::uint64_t acked = upto - before;
-        if (recovering_ && upto < recover_until_) {
-            send_segment(una_);  // the next one that was lost (RFC 6582)
-        } else {
-            recovering_ = false;
-            same_acks_ = 0;
-            if (congestion_window_ < slow_start_until_)
-                congestion_window_ += std::min<std::uint64_t>(acked, 2u * mss_);
-            else
-                congestion_window_ +=
-                    std::max<std::uint64_t>(1, std::uint64_t{mss_} * mss_ / congestion_window_);
-        }
-        retransmit_at_ = una_ < next_ ? host_->now() + timeout_ : never;
+        round_trip_.acknowledged(upto, host_->parameters(), host_->now());
+        if (congestion_.acknowledged(upto, upto - before, mss_)) send_again();
+        retransmit_at_ = una_ < next_ ? host_->now() + round_trip_.timeout() : never;
         plan();
     }
 
-    void measure(nanoseconds round_trip) {
-        timed_from_ = never;
-        if (smoothed_ == 0) {
-            smoothed_ = round_trip;
-            deviation_ = round_trip / 2;
-        } else {
-            const nanoseconds off =
-                smoothed_ > round_trip ? smoothed_ - round_trip : round_trip - smoothed_;
-            deviation_ += (off - deviation_) / 4;
-            smoothed_ += (round_trip - smoothed_) / 8;
-        }
-        // (Linux has the least time-out for the deviation, and not for the sum.)
-        timeout_ = std::min(smoothed_ + std::max(4 * deviation_, host_->parameters().least_timeout),
-                            host_->parameters().most_timeout);
-    }
-
-    void retransmit_fast() {
-        if (recovering_) return;
-        recovering_ = true;
-        recover_until_ = next_;
-        slow_start_until_ = std::max<std::uint64_t>((next_ - una_) / 2, 2u * mss_);
-        congestion_window_ = slow_start_until_;
-        timed_from_ = never;
+    /// What has not been acknowledged first.
+    void send_again() {
+        round_trip_.forget();
         send_segment(una_);
     }
 
@@ -520,7 +415,7 @@ private:
             const std::uint64_t end = data_end();
             if (next_ < end) {
                 const std::uint64_t limit =
-                    una_ + std::min<std::uint64_t>(peer_window_, congestion_window_);
+                    una_ + std::min<std::uint64_t>(peer_window_, congestion_.window());
                 const std::uint64_t room = limit > next_ ? limit - next_ : 0;
                 const std::uint64_t left = end - next_;
                 const std::uint64_t n = std::min({left, room, std::uint64_t{mss_}});
@@ -540,7 +435,7 @@ private:
         }
         // Something is on its way, or waits for the peer to have room, which it is asked for.
         if (retransmit_at_ == never && (una_ < next_ || next_ < data_end())) {
-            retransmit_at_ = host_->now() + timeout_;
+            retransmit_at_ = host_->now() + round_trip_.timeout();
             plan();
         }
     }
@@ -561,10 +456,7 @@ private:
         made.push = from + n == end;
         const std::uint64_t after = from + n + (made.fin ? 1 : 0);
         if (n < mss_) last_small_ = after;
-        if (timed_from_ == never && from >= highest_) {
-            timed_from_ = host_->now();
-            timed_position_ = from;
-        }
+        if (from >= highest_) round_trip_.sent(from, host_->now());
         next_ = std::max(next_, after);
         highest_ = std::max(highest_, next_);
         host_->send(made);
@@ -580,21 +472,13 @@ private:
         made.sequence = sequence;
         if (state_ != tcp_state::syn_sent) {
             made.ack = true;
-            made.acknowledgment = received_;
-            made.window = window();
+            made.acknowledgment = receiver_.received();
+            made.window = receiver_.window(options.receive_buffer);
             unacknowledged_ = 0;
             unacknowledged_pushes_ = 0;
             ack_at_ = never;
         }
         return made;
-    }
-
-    /// What there is room for; it never takes back what it has said.
-    std::uint32_t window() {
-        const std::size_t used = in_.size() + early_bytes_;
-        const std::size_t free = options.receive_buffer > used ? options.receive_buffer - used : 0;
-        advertised_ = std::max(advertised_, received_ + free);
-        return static_cast<std::uint32_t>(advertised_ - received_);
     }
 
     void send_syn(bool with_ack) {
@@ -608,7 +492,7 @@ private:
         made.window = static_cast<std::uint32_t>(options.receive_buffer);
         if (with_ack) {
             made.ack = true;
-            made.acknowledgment = received_;
+            made.acknowledgment = receiver_.received();
             made.peer_initial = peer_initial_;
         }
         host_->send(made);
@@ -640,36 +524,26 @@ private:
         const std::uint64_t begin = from.sequence;
         const std::uint64_t end = begin + from.payload.size();
         if (from.fin) peer_fin_ = end;
-        if (!from.payload.empty() && end > received_) {
+        if (!from.payload.empty() && end > receiver_.received()) {
             if (shut_receive_ &&
                 (state_ == tcp_state::fin_wait_1 || state_ == tcp_state::fin_wait_2)) {
                 // Nobody will ever read it.
                 send_reset();
                 return fail(ECONNRESET);
             }
-            if (begin > received_) {
-                keep_early(from);
-                acknowledge();  // the sender learns that something is missing
-                return;
-            }
-            const std::uint64_t wanted = std::min(end, advertised_);
-            if (wanted > received_) {
-                const auto skip = static_cast<std::size_t>(received_ - begin);
-                in_.push(from.payload.data() + skip, static_cast<std::size_t>(wanted - received_));
-                received_ = wanted;
-            }
-            take_early();
+            if (!receiver_.take(from)) return acknowledge();  // something before it is missing
             unacknowledged_ += from.payload.size();
             unacknowledged_pushes_ += from.push;
             host_->changed(*this);
         }
-        if (peer_fin_ && received_ == peer_fin_ &&
+        if (peer_fin_ && receiver_.received() == peer_fin_ &&
             (state_ == tcp_state::established || state_ == tcp_state::fin_wait_1 ||
              state_ == tcp_state::fin_wait_2))
             return take_fin();
         if (from.payload.empty() && !from.fin) return;
-        if ((quick_acks_ > 0 && !answers_) || unacknowledged_ >= 2u * mss_ || early_bytes_ > 0 ||
-            end <= begin || end < received_ || window_is_small()) {
+        if ((quick_acks_ > 0 && !answers_) || unacknowledged_ >= 2u * mss_ ||
+            receiver_.misses_something() || end <= begin || end < receiver_.received() ||
+            receiver_.open() < mss_) {
             if (quick_acks_ > 0) --quick_acks_;
             acknowledge();
         } else if (unacknowledged_ && ack_at_ == never) {
@@ -678,42 +552,8 @@ private:
         }
     }
 
-    bool window_is_small() const noexcept { return advertised_ - received_ < mss_; }
-
-    void keep_early(const packet& from) {
-        const std::uint64_t end = std::min(from.sequence + from.payload.size(), advertised_);
-        if (end <= from.sequence) return;
-        const auto place = std::lower_bound(
-            early_.begin(), early_.end(), from.sequence,
-            [](const early& each, std::uint64_t position) { return each.begin < position; });
-        if (place != early_.end() && place->begin == from.sequence &&
-            place->bytes.size() >= end - from.sequence)
-            return;
-        early made{from.sequence, {}};
-        made.bytes.assign(from.payload.begin(),
-                          from.payload.begin() + static_cast<std::ptrdiff_t>(end - from.sequence));
-        early_bytes_ += made.bytes.size();
-        early_.insert(place, std::move(made));
-    }
-
-    void take_early() {
-        std::size_t taken = 0;
-        for (; taken < early_.size() && early_[taken].begin <= received_; ++taken) {
-            const early& each = early_[taken];
-            const std::uint64_t end = each.begin + each.bytes.size();
-            if (end > received_) {
-                in_.push(each.bytes.data() + (received_ - each.begin),
-                         static_cast<std::size_t>(end - received_));
-                received_ = end;
-            }
-            early_bytes_ -= each.bytes.size();
-        }
-        early_.erase(early_.begin(), early_.begin() + static_cast<std::ptrdiff_t>(taken));
-    }
-
     void take_fin() {
-        ++received_;
-        advertised_ = std::max(advertised_, received_);
+        receiver_.take_fin();
         shut_receive_ = true;
         done_ = true;
         acknowledge();
@@ -743,9 +583,8 @@ private:
         if (state_ != tcp_state::established && state_ != tcp_state::fin_wait_1 &&
             state_ != tcp_state::fin_wait_2)
             return;
-        const std::uint64_t before = advertised_ - received_;
-        const std::size_t used = in_.size() + early_bytes_;
-        const std::size_t free = options.receive_buffer > used ? options.receive_buffer - used : 0;
+        const std::uint64_t before = receiver_.open();
+        const std::size_t free = receiver_.room(options.receive_buffer);
         if (free >= before + 2u * mss_ || (free >= before + options.receive_buffer / 2) ||
             (before < mss_ &&
              free >= before + std::min<std::size_t>(mss_, options.receive_buffer / 2)))
@@ -789,8 +628,7 @@ private:
             return fail(ETIMEDOUT);
         }
         ++retries_;
-        timeout_ = std::min(2 * timeout_, with.most_timeout);
-        timed_from_ = never;
+        round_trip_.back_off(with);
         if (opening) {
             send_syn(state_ == tcp_state::syn_received);
         } else if (una_ == next_ || peer_window_ == 0) {
@@ -798,14 +636,11 @@ private:
             packet& probe = make(una_ - 1);
             host_->send(probe);
         } else {
-            slow_start_until_ = std::max<std::uint64_t>((next_ - una_) / 2, 2u * mss_);
-            congestion_window_ = mss_;
-            recovering_ = false;
-            same_acks_ = 0;
+            congestion_.timed_out(next_ - una_, mss_);
             next_ = una_;
             output();
         }
-        if (retransmit_at_ == never) retransmit_at_ = host_->now() + timeout_;
+        if (retransmit_at_ == never) retransmit_at_ = host_->now() + round_trip_.timeout();
     }
 
     void arm_keep_alive() {
@@ -866,19 +701,13 @@ private:
         state_ = tcp_state::closed;
         shut_receive_ = shut_send_ = true;
         out_.clear();
-        early_.clear();
-        early_bytes_ = 0;
+        receiver_.forget_early();
         fin_queued_ = false;
         retransmit_at_ = ack_at_ = wait_at_ = keep_alive_at_ = never;
         host_->events().take_back(*this);
         host_->changed(*this);
         host_->ended(*this);  // last: it may be destroyed
     }
-
-    struct early {
-        std::uint64_t begin;
-        std::vector<std::byte> bytes;
-    };
 
     tcp_host* host_;
     address local_;
@@ -891,7 +720,6 @@ private:
     bool shut_send_ = false;
     bool done_ = false;  // the peer's end of the stream has been reached
     bool fin_queued_ = false;
-    bool recovering_ = false;
     int error_ = 0;
     std::uint16_t own_mss_ = 0;
     std::uint16_t mss_ = 0;
@@ -908,29 +736,17 @@ private:
     std::uint64_t most_peer_window_ = 0;
     std::uint64_t window_from_ = 0;  // the packet that said it
     std::uint64_t window_ack_ = 0;
-    std::uint64_t congestion_window_ = 0;
-    std::uint64_t slow_start_until_ = std::uint64_t{1} << 60;
-    std::uint64_t recover_until_ = 0;
+    congestion congestion_;
+    round_trip round_trip_;
     std::uint64_t last_small_ = 0;  // the end of the last segment that was not full
-    int same_acks_ = 0;
 
-    // Receiving: all before `received_` has arrived, and what is before `advertised_` may be sent.
-    byte_queue in_;
-    std::vector<early> early_;  // what has come before its turn, in order
-    std::size_t early_bytes_ = 0;
-    std::uint64_t received_ = 0;
-    std::uint64_t advertised_ = 0;
+    tcp_receiver receiver_;
     std::uint64_t peer_fin_ = 0;  // 0: not known
     std::size_t unacknowledged_ = 0;
     int unacknowledged_pushes_ = 0;
     bool answers_ = false;  // what it sends comes after what it has received
     int quick_acks_ = 16;   // Linux tells a sender that begins of each segment
 
-    nanoseconds timeout_ = second;
-    nanoseconds smoothed_ = 0;
-    nanoseconds deviation_ = 0;
-    nanoseconds timed_from_ = never;  // when the segment was sent that measures the round trip
-    std::uint64_t timed_position_ = 0;
     nanoseconds last_heard_ = 0;
     nanoseconds answered_at_ = -second;  // when a packet without bytes was last out of place
     int retries_ = 0;
