@@ -108,6 +108,33 @@ inline transfer send_to(socket_handle handle, const buffer* list, std::size_t si
     return ordinary::send_to(handle, list, size, receiver);
 }
 
+inline transfer receive_path(socket_handle handle, const buffer* list, std::size_t size,
+                             datagram_path& path) noexcept {
+    if (const int error = faulty::transfer_error(handle)) return {0, error};
+    return ordinary::receive_path(handle, list, size, path);
+}
+
+inline transfer send_path(socket_handle handle, const buffer* list, std::size_t size,
+                          const datagram_path& path) noexcept {
+    if (const int error = faulty::transfer_error(handle)) return {0, error};
+    return ordinary::send_path(handle, list, size, path);
+}
+
+/// How many of these datagrams a call is to see.
+inline std::size_t some_of(std::size_t size) {
+    return size > 1 && faults::one_in(4) ? 1 + faults::below(size - 1) : size;
+}
+
+inline transfer send_many(socket_handle handle, datagram* list, std::size_t size) noexcept {
+    if (const int error = faulty::transfer_error(handle)) return {0, error};
+    return ordinary::send_many(handle, list, some_of(size));
+}
+
+inline transfer receive_many(socket_handle handle, datagram* list, std::size_t size) noexcept {
+    if (const int error = faulty::transfer_error(handle)) return {0, error};
+    return ordinary::receive_many(handle, list, some_of(size));
+}
+
 inline int accept(socket_handle listener, socket_handle& handle, socket_address* peer) noexcept {
     if (faults::one_in(4)) return ECONNABORTED;
     if (faulty::would_block_for_nothing()) return EAGAIN;

@@ -349,6 +349,12 @@ inline option_name native_option(option which) noexcept {
         return {console::sol_socket, console::so_sndbuf};
     case option::reuse_port:
     case option::v6_only:
+    case option::hops:
+    case option::traffic_class:
+    case option::dont_fragment:
+    case option::multicast_loop:
+    case option::multicast_hops:
+    case option::multicast_interface:
         break;
     }
     return {0, 0};

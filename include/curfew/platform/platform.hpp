@@ -28,6 +28,9 @@
 //                                send_with receive_with max_descriptors
 //   CURFEW_HAS_FILES             open_pipe adopt_file share_file standard_input_number
 //                                read_file read_shared write_file
+//   CURFEW_HAS_MULTICAST         join_group leave_group
+//   CURFEW_HAS_PATHS             tell_paths receive_path send_path
+//   CURFEW_HAS_MANY_DATAGRAMS    send_many receive_many
 //   CURFEW_HAS_SOCKADDR          from_sockaddr to_sockaddr
 //   CURFEW_HAS_THREADS           start_thread
 //   CURFEW_HAS_NAMES             found_names look_up for_each
@@ -43,6 +46,9 @@
 #endif
 
 #include "unsupported.hpp"
+#if !defined(CURFEW_HAS_MANY_DATAGRAMS)
+#include "one_by_one.hpp"
+#endif
 #if defined(CURFEW_LOOPBACK_WAKER)  // the platform header has no waker of its own
 #include "loopback_waker.hpp"
 #endif

@@ -6,10 +6,12 @@
 #pragma once
 
 #include "posix/addresses.hpp"
+#include "posix/datagrams.hpp"
 #include "posix/error_queue.hpp"
 #include "posix/errors.hpp"
 #include "posix/files.hpp"
 #include "posix/local.hpp"
+#include "posix/multicast.hpp"
 #include "posix/options.hpp"
 #include "posix/resolve.hpp"
 #include "posix/signals.hpp"

@@ -81,6 +81,26 @@ struct transfer {
     int error = 0;
 };
 
+/// Which way a datagram has come, or is to go.
+struct datagram_path {
+    socket_address peer;         // who has sent it, or is to get it
+    socket_address local;        // where to answer from; unspecified: that is not known
+    socket_address destination;  // that it was sent to: `local`, a group, or a broadcast address
+    std::uint32_t interface_index = 0;
+    std::uint8_t traffic_class = 0;  // of one that has come: DSCP, and ECN in the lowest two bits
+};
+
+/// One of several datagrams.
+struct datagram {
+    const buffer* bytes = nullptr;
+    socket_address* peer = nullptr;  // the receiver (null: the connected peer), or to be filled in
+    std::size_t count = 0;           // of bytes that have come
+    bool was_cut = false;            // there were more
+};
+
+/// What the library hands over of those at once.
+inline constexpr std::size_t datagrams_at_once = 32;
+
 /// What became of a datagram that was sent.
 struct queued_error {
     int error = 0;            // the system's number
@@ -101,6 +121,13 @@ enum class option : std::uint8_t {
     v6_only,
     receive_buffer_size,
     send_buffer_size,
+    // Of IP's two versions, each of which may have a name of its own for it:
+    hops,
+    traffic_class,
+    dont_fragment,
+    multicast_loop,
+    multicast_hops,
+    multicast_interface,
 };
 
 }  // namespace curfew::platform

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "platform.hpp"
 
@@ -46,6 +47,30 @@ inline transfer read_shared(socket_handle, const buffer*, std::size_t) noexcept 
     return {0, unsupported};
 }
 inline transfer write_file(socket_handle, const buffer*, std::size_t) noexcept {
+    return {0, unsupported};
+}
+
+#endif
+
+#if !defined(CURFEW_HAS_MULTICAST)
+
+inline int join_group(socket_handle, const socket_address&, std::uint32_t) noexcept {
+    return unsupported;
+}
+inline int leave_group(socket_handle, const socket_address&, std::uint32_t) noexcept {
+    return unsupported;
+}
+
+#endif
+
+#if !defined(CURFEW_HAS_PATHS)
+
+inline int tell_paths(socket_handle, bool) noexcept { return unsupported; }
+inline transfer receive_path(socket_handle, const buffer*, std::size_t, datagram_path&) noexcept {
+    return {0, unsupported};
+}
+inline transfer send_path(socket_handle, const buffer*, std::size_t,
+                          const datagram_path&) noexcept {
     return {0, unsupported};
 }
 

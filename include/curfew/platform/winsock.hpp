@@ -10,6 +10,7 @@
 #include "winsock/addresses.hpp"
 #include "winsock/errors.hpp"
 #include "winsock/local.hpp"
+#include "winsock/multicast.hpp"
 #include "winsock/options.hpp"
 #include "winsock/resolve.hpp"
 #include "winsock/signals.hpp"

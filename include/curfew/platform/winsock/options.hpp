@@ -42,8 +42,56 @@ inline option_name native_option(option which) noexcept {
         return {SOL_SOCKET, SO_RCVBUF};
     case option::send_buffer_size:
         return {SOL_SOCKET, SO_SNDBUF};
+    case option::hops:
+    case option::traffic_class:
+    case option::dont_fragment:
+    case option::multicast_loop:
+    case option::multicast_hops:
+    case option::multicast_interface:
+        break;  // see below
     }
     return no_option;
+}
+
+inline bool is_of_ip(option which) noexcept { return which >= option::hops; }
+
+/// The names in that version of IP. (Programs have no say in the traffic class: IP_TOS is taken and
+/// ignored.)
+inline option_name native_ip_option(option which, bool v6) noexcept {
+    constexpr int dont_fragment = 14;  // IP_DONTFRAGMENT and IPV6_DONTFRAG
+    const int level = v6 ? static_cast<int>(IPPROTO_IPV6) : static_cast<int>(IPPROTO_IP);
+    switch (which) {
+    case option::hops:
+        return {level, v6 ? IPV6_UNICAST_HOPS : IP_TTL};
+    case option::dont_fragment:
+        return {level, dont_fragment};
+    case option::multicast_loop:
+        return {level, v6 ? IPV6_MULTICAST_LOOP : IP_MULTICAST_LOOP};
+    case option::multicast_hops:
+        return {level, v6 ? IPV6_MULTICAST_HOPS : IP_MULTICAST_TTL};
+    case option::multicast_interface:
+        return {level, v6 ? IPV6_MULTICAST_IF : IP_MULTICAST_IF};
+    default:
+        return no_option;
+    }
+}
+
+/// Whether it is a socket for IPv6. (One that is not bound has no address to tell it.)
+inline bool is_v6(socket_handle handle) noexcept {
+    WSAPROTOCOL_INFOW about{};
+    int size = sizeof about;
+    return ::getsockopt(handle, SOL_SOCKET, SO_PROTOCOL_INFOW, reinterpret_cast<char*>(&about),
+                        &size) == 0 &&
+           about.iAddressFamily == AF_INET6;
+}
+
+inline int set_ip_option(socket_handle handle, option which, int value) noexcept {
+    const bool v6 = is_v6(handle);
+    const auto native = native_ip_option(which, v6);
+    if (native.level < 0) return unsupported;
+    if (which == option::multicast_interface && !v6)
+        value = static_cast<int>(::htonl(static_cast<u_long>(value)));
+    return set_flag(handle, native.level, native.name, value);
 }
 
 }  // namespace detail
@@ -61,13 +109,16 @@ inline void reset_on_close(socket_handle handle) noexcept {
 inline void allow_lingering(socket_handle) noexcept {}
 
 inline int set_option(socket_handle handle, option which, int value) noexcept {
+    if (detail::is_of_ip(which)) return detail::set_ip_option(handle, which, value);
     const auto native = detail::native_option(which);
     return native.level < 0 ? unsupported
                             : detail::set_flag(handle, native.level, native.name, value);
 }
 
 inline int get_option(socket_handle handle, option which, int& value) noexcept {
-    const auto native = detail::native_option(which);
+    const auto native = detail::is_of_ip(which)
+                            ? detail::native_ip_option(which, detail::is_v6(handle))
+                            : detail::native_option(which);
     if (native.level < 0) return unsupported;
     value = 0;  // some options fill in one byte
     int size = sizeof value;
