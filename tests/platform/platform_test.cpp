@@ -84,6 +84,38 @@ concept has_transfers = requires(H handle, std::byte* data, const std::byte* con
 static_assert(has_transfers<socket_handle>);
 static_assert(max_buffers > 0);
 
+// Datagrams: the port's own, or those of unsupported.hpp and one_by_one.hpp -------------------------
+#if defined(CURFEW_HAS_MULTICAST)
+constexpr bool has_own_multicast = true;
+#else
+constexpr bool has_own_multicast = false;
+#endif
+#if defined(CURFEW_HAS_PATHS)
+constexpr bool has_own_paths = true;
+#else
+constexpr bool has_own_paths = false;
+#endif
+#if defined(CURFEW_HAS_MANY_DATAGRAMS)
+constexpr std::size_t many_at_once = datagrams_at_once;
+#else
+constexpr std::size_t many_at_once = 1;
+#endif
+static_assert(many_at_once > 0);
+
+template <class H>
+concept has_datagrams =
+    requires(H handle, const socket_address& group, const buffer* list, std::size_t size,
+             datagram_path& path, const datagram_path& chosen, datagram* datagrams) {
+        { join_group(handle, group, std::uint32_t{}) } noexcept -> std::same_as<int>;
+        { leave_group(handle, group, std::uint32_t{}) } noexcept -> std::same_as<int>;
+        { tell_paths(handle, true) } noexcept -> std::same_as<int>;
+        { receive_path(handle, list, size, path) } -> std::same_as<transfer>;
+        { send_path(handle, list, size, chosen) } -> std::same_as<transfer>;
+        { send_many(handle, datagrams, size) } -> std::same_as<transfer>;
+        { receive_many(handle, datagrams, size) } -> std::same_as<transfer>;
+    };
+static_assert(has_datagrams<socket_handle>);
+
 #if defined(CURFEW_HAS_SIGNALS)
 template <class Record>
 concept has_signals = requires(Record& record, int number) {
@@ -242,6 +274,9 @@ TEST_CASE("what a port has none of says so") {
               platform::unsupported);
     if (!platform::has_own_names)
         CHECK(platform::found_names().look_up("", nullptr, {}, {}).error == platform::unsupported);
+    if (!platform::has_own_multicast)
+        CHECK(platform::join_group(first, {}, 0) == platform::unsupported);
+    if (!platform::has_own_paths) CHECK(platform::tell_paths(first, true) == platform::unsupported);
     if (!platform::has_own_files) CHECK(platform::open_pipe(first, second) == platform::unsupported);
 }
 
