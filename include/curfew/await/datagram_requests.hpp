@@ -7,6 +7,7 @@
 #include <span>
 #include <system_error>
 
+#include "../platform/types.hpp"
 #include "requests.hpp"
 
 CURFEW_SYSTEM_HEADER
