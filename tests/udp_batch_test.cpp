@@ -195,8 +195,7 @@ REACTOR_TEST("many datagrams race with others in when_any, and lose none") {
         const numbered one(1, b.local_endpoint());
         for (int i = 0; i < 50; ++i) {
             CHECK((co_await a.send_many(one.list)).value() == 1);
-            auto raced =
-                co_await when_any(b.receive_many(first.list), c.receive_many(second.list));
+            auto raced = co_await when_any(b.receive_many(first.list), c.receive_many(second.list));
             CHECK(raced.index == 0);
         }
     });

@@ -270,8 +270,8 @@ public:
     /// Whether it is on.
     result<bool> reuse_port() const noexcept { return flag(platform::option::reuse_port); }
 
-    /// IPV6_V6ONLY: the socket, which is one for IPv6, has nothing to do with IPv4. To be set before
-    /// `bind`. Without it `[::]` is IPv4, too, on most systems.
+    /// IPV6_V6ONLY: the socket, which is one for IPv6, has nothing to do with IPv4. To be set
+    /// before `bind`. Without it `[::]` is IPv4, too, on most systems.
     optional_result v6_only(bool on) noexcept { return set(platform::option::v6_only, on); }
     /// Whether it is on.
     result<bool> v6_only() const noexcept { return flag(platform::option::v6_only); }

@@ -20,7 +20,8 @@ struct path {
     path() = default;
 
     ip::endpoint peer;  ///< who has sent it, or is to get it
-    /// Where to answer from, on a host that has several addresses; unspecified: the system's choice.
+    /// Where to answer from, on a host that has several addresses; unspecified: the system's
+    /// choice.
     ip::address local;
     /// What it was sent to: the same, or the address of a group, or a broadcast address. (When
     /// sending it does not count.)
@@ -40,10 +41,10 @@ struct outgoing_datagram {
 
 /// Room for one of several datagrams: see `socket::receive_many`.
 struct incoming_datagram {
-    mutable_buffer room;    ///< which remains the caller's
-    ip::endpoint sender;    ///< filled in: where it came from
-    std::size_t size = 0;   ///< filled in: how many bytes have come
-    bool was_cut = false;   ///< filled in: it did not fit, and its rest is lost
+    mutable_buffer room;   ///< which remains the caller's
+    ip::endpoint sender;   ///< filled in: where it came from
+    std::size_t size = 0;  ///< filled in: how many bytes have come
+    bool was_cut = false;  ///< filled in: it did not fit, and its rest is lost
 };
 
 }  // namespace curfew::udp
@@ -88,10 +89,9 @@ struct receive_path_request : operation_call, request_of<operation_kind::call>, 
     buffers_of<1> bytes;
     udp::path* told;
 
-    receive_path_request(socket_state* on, const platform::buffer& buffer,
-                         udp::path& way) noexcept
-        : operation_call{make, "receive_from", false}, request_of{on}, bytes{{buffer}},
-          told(&way) {}
+    receive_path_request(socket_state* on, const platform::buffer& buffer, udp::path& way) noexcept
+        : operation_call{make, "receive_from", false}, request_of{on}, bytes{{buffer}}, told(&way) {
+    }
 
     void describe(operation& op) const noexcept {
         bytes.describe(op);
@@ -99,7 +99,8 @@ struct receive_path_request : operation_call, request_of<operation_kind::call>, 
     }
     static platform::transfer make(const operation& op) {
         platform::datagram_path way;
-        const auto got = platform::receive_path(op.socket->handle, op.buffers, op.buffer_count, way);
+        const auto got =
+            platform::receive_path(op.socket->handle, op.buffers, op.buffer_count, way);
         if (got.error && got.error != platform::message_too_long) return got;
         udp::path& told = *static_cast<const receive_path_request&>(*op.call).told;
         told.peer = ip::endpoint(way.peer);
@@ -131,8 +132,7 @@ struct send_many_request : operation_call, request_of<operation_kind::call> {
                 if (count == platform::datagrams_at_once) break;
                 next[count].bytes = &each.bytes;
                 if (!each.receiver.is_unspecified())  // (which is only read)
-                    next[count].peer =
-                        const_cast<platform::socket_address*>(&each.receiver.raw());
+                    next[count].peer = const_cast<platform::socket_address*>(&each.receiver.raw());
                 ++count;
             }
             const auto sent = platform::send_many(op.socket->handle, next, count);

@@ -7,6 +7,8 @@
 
 CURFEW_SYSTEM_HEADER
 
+#if !defined(CURFEW_HAS_MANY_DATAGRAMS)
+
 namespace curfew::platform {
 
 /// Sends the first of these datagrams, as many as there is room for. How many have gone; an error
@@ -32,3 +34,5 @@ inline transfer receive_many(socket_handle handle, datagram* list, std::size_t s
 }
 
 }  // namespace curfew::platform
+
+#endif

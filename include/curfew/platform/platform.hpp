@@ -45,10 +45,8 @@
 #include "posix.hpp"
 #endif
 
-#include "unsupported.hpp"
-#if !defined(CURFEW_HAS_MANY_DATAGRAMS)
 #include "one_by_one.hpp"
-#endif
+#include "unsupported.hpp"
 #if defined(CURFEW_LOOPBACK_WAKER)  // the platform header has no waker of its own
 #include "loopback_waker.hpp"
 #endif

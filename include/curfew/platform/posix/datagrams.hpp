@@ -52,8 +52,7 @@ struct control_space {
         cmsghdr* const attached = CMSG_FIRSTHDR(&header);
         attached->cmsg_level = level;
         attached->cmsg_type = type;
-        attached->cmsg_len =
-            static_cast<decltype(attached->cmsg_len)>(CMSG_LEN(sizeof value));
+        attached->cmsg_len = static_cast<decltype(attached->cmsg_len)>(CMSG_LEN(sizeof value));
         std::memcpy(CMSG_DATA(attached), &value, sizeof value);
     }
 };

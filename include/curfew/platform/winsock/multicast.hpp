@@ -31,8 +31,8 @@ inline int change_membership(socket_handle handle, const socket_address& group,
     // An address of 0.x.x.x is the number of an interface (IP_ADD_MEMBERSHIP, "Remarks").
     const std::uint32_t chosen = ::htonl(interface_index);
     std::memcpy(&asked.imr_interface, &chosen, sizeof chosen);
-    return error_of(::setsockopt(handle, IPPROTO_IP, v4_name,
-                                 reinterpret_cast<const char*>(&asked), sizeof asked));
+    return error_of(::setsockopt(handle, IPPROTO_IP, v4_name, reinterpret_cast<const char*>(&asked),
+                                 sizeof asked));
 }
 
 }  // namespace detail
