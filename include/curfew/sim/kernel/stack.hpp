@@ -397,6 +397,13 @@ public:
         case platform::option::send_buffer_size:
             options.send_buffer = std::max<std::size_t>(2 * size, 4608);
             return 0;
+        case platform::option::hops:
+        case platform::option::traffic_class:
+        case platform::option::dont_fragment:
+        case platform::option::multicast_loop:
+        case platform::option::multicast_hops:
+        case platform::option::multicast_interface:
+            break;  // nothing here depends on them
         }
         return platform::unsupported;
     }
@@ -425,6 +432,13 @@ public:
             return value = static_cast<int>(options.receive_buffer), 0;
         case platform::option::send_buffer_size:
             return value = static_cast<int>(options.send_buffer), 0;
+        case platform::option::hops:
+        case platform::option::traffic_class:
+        case platform::option::dont_fragment:
+        case platform::option::multicast_loop:
+        case platform::option::multicast_hops:
+        case platform::option::multicast_interface:
+            break;  // nothing here depends on them
         }
         return platform::unsupported;
     }
