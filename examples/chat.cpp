@@ -63,12 +63,7 @@ public:
 
         for (;;) {
             auto [ec, socket] = co_await acceptor.accept();
-            if (ec) {  // out of descriptors, say
-                log("accept: " + ec.message());
-                const auto [canceled] = co_await sleep_for(100ms);
-                if (canceled) co_return;
-                continue;
-            }
+            if (ec) co_return log("accept: " + ec.message());
             // With little room in the system's buffers it shows soon that somebody does not read.
             socket.send_buffer_size(64 * 1024);
             ctx_.spawn(attend(std::make_shared<client>(

@@ -65,11 +65,9 @@ task<> accept_all(tcp::acceptor& acceptor, task_group& into, unsigned long conne
                   std::chrono::milliseconds idle_limit) {
     while (connections > 0) {
         auto [ec, peer] = co_await acceptor.accept();
-        if (ec == errc::canceled) co_return;
-        if (ec) {  // out of descriptors, say: the connection waits until there is one again
-            std::fprintf(stderr, "accept: %s\n", ec.message().c_str());
-            co_await sleep_for(100ms);
-            continue;
+        if (ec) {
+            if (ec != errc::canceled) std::fprintf(stderr, "accept: %s\n", ec.message().c_str());
+            co_return;
         }
         into.spawn(serve(std::move(peer), idle_limit));
         --connections;
@@ -86,8 +84,8 @@ task<> run(io_context& ctx, ip::endpoint at, unsigned long count,
     std::printf("listening on %s\n", acceptor.local_endpoint().to_string().c_str());
     std::fflush(stdout);
 
-    const auto accepted = co_await when_any(
-        accept_all(acceptor, connections, count, idle_limit), interrupts.wait());
+    const auto accepted =
+        co_await when_any(accept_all(acceptor, connections, count, idle_limit), interrupts.wait());
     acceptor.close();
     if (accepted.index == 0) {  // that many have come; the last one is waited for
         const auto ended = co_await when_any(connections.join(), interrupts.wait());

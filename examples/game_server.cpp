@@ -122,11 +122,8 @@ public:
         everybody.spawn(place_gems());
         for (;;) {
             auto [ec, socket] = co_await acceptor_.accept();
-            if (ec == errc::canceled) break;
-            if (ec)
-                co_await sleep_for(100ms);  // out of descriptors, say
-            else if (everybody.size() <= most_players)
-                everybody.spawn(attend(std::move(socket)));
+            if (ec) break;
+            if (everybody.size() <= most_players) everybody.spawn(attend(std::move(socket)));
         }
         acceptor_.close();                        // who waits in its queue is turned away
         std::ignore = co_await everybody.join();  // they are cancelled, too

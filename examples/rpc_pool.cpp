@@ -102,11 +102,8 @@ public:
         task_group clients(on_error::ignore);
         for (;;) {
             auto [ec, socket] = co_await acceptor_.accept();
-            if (ec == errc::canceled) break;
-            if (!ec)
-                clients.spawn(serve({std::move(socket), {}}));
-            else
-                co_await sleep_for(100ms);  // out of descriptors, say
+            if (ec) break;
+            clients.spawn(serve({std::move(socket), {}}));
         }
         std::ignore = co_await clients.join();  // they are cancelled, too
     }

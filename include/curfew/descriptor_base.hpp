@@ -73,6 +73,7 @@ public:
     /// cancelled `connect` closes it.
     void cancel() noexcept {
         check_thread(*state_);
+        if (state_->loop) ++state_->interruptions;  // nobody writes to a placeholder
         if (state_->reader) cancel_operation(*state_->reader, outcome::canceled, false);
         if (state_->writer) cancel_operation(*state_->writer, outcome::canceled, false);
     }

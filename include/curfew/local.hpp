@@ -174,6 +174,7 @@ struct bind_options {
 /// What `acceptor::listen` can be told.
 struct listen_options : bind_options {
     int backlog = platform::max_backlog;  ///< connections that wait to be accepted
+    bool wait_for_descriptors = true;     ///< accept waits while none is free, and does not fail
 };
 
 }  // namespace curfew::local
@@ -343,6 +344,7 @@ public:
     result<> listen(const endpoint& at, const listen_options& options = {}) noexcept {
         if (is_open()) return std::make_error_code(std::errc::already_connected);
         if (auto opened = open_handle(platform::family::local); !opened.ok()) return opened;
+        state_->tells_of_shortage = !options.wait_for_descriptors;
         int error = bind_name(at, options.replace_stale);
         if (!error) error = platform::listen(state_->handle, options.backlog);
         if (error) close();

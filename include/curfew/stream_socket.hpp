@@ -6,6 +6,7 @@
 #include <system_error>
 #include <utility>
 
+#include "await/accept.hpp"
 #include "await/requests.hpp"
 #include "buffer.hpp"
 #include "core/operation.hpp"
@@ -123,37 +124,6 @@ protected:
     stream_socket(loop& own, native_handle_type handle, bool ignore_short_reads)
         : socket_base(own, platform::transport::stream, handle) {
         state_->ignore_short_reads = ignore_short_reads;
-    }
-};
-
-/// What an acceptor of `Socket`s waits for.
-template <class Socket>
-struct accept_request : request_of<operation_kind::accept> {
-    platform::socket_address* peer;
-
-    accept_request(socket_state* on, platform::socket_address* who) noexcept
-        : request_of{on}, peer(who) {}
-    void describe(operation& op) const noexcept {
-        if (peer) *peer = {};
-        op.accepted = platform::invalid_socket;
-        op.peer = peer;
-        op.ignore_short_reads = socket->ignore_short_reads;
-    }
-    static result<Socket> yield(operation& op, std::error_code error) {
-        if (error) return error;
-        // The acceptor may be gone by now; the fiber's loop is not. Should there be no memory
-        // for the socket, the descriptor is still the operation's, which closes it.
-        Socket made(*op.owner->loop, op.accepted, op.ignore_short_reads);
-        op.accepted = platform::invalid_socket;
-        // (Not every reactor is told by the system who it was.)
-        if (op.peer && op.peer->family == platform::family::unspecified)
-            *op.peer = platform::last_remote_address(made.native_handle());
-        return made;
-    }
-    static void discard(operation& op) noexcept {
-        if (op.progress == operation::state::complete && op.result == outcome::success &&
-            op.accepted != platform::invalid_socket)
-            platform::close(op.accepted);
     }
 };
 

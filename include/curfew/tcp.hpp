@@ -87,6 +87,7 @@ struct listen_options {
     bool reuse_address = true;            ///< also while old connections linger on the port
     bool reuse_port = false;              ///< share the port with other listeners
     bool v6_only = false;                 ///< an IPv6 listener takes no IPv4 connections
+    bool wait_for_descriptors = true;     ///< accept waits while none is free, and does not fail
 };
 
 /// Takes in connections.
@@ -114,14 +115,21 @@ public:
     result<> listen(const ip::endpoint& at, const listen_options& options = {}) noexcept {
         if (is_open()) return std::make_error_code(std::errc::already_connected);
         if (auto opened = open_handle(at.family()); !opened.ok()) return opened;
+        state_->tells_of_shortage = !options.wait_for_descriptors;
         const int error = start_listening(at, options);
         if (error) close();
         return to_result(error);
     }
 
-    /// Waits for a connection. `std::errc::too_many_files_open` when the process has no
-    /// descriptor for it: it stays in the queue, for a later `accept`. Connections that
-    /// died in the queue are passed over.
+    /// Waits for a connection. Connections that died in the queue are passed over.
+    ///
+    /// While the process or the system has no descriptor for a connection, or no memory, it stays
+    /// in the queue, and this waits on: it tries again after 1 ms, then 2 ms and so on, up to
+    /// 100 ms. So a loop that accepts neither ends nor spins, and goes on by itself when some have
+    /// been closed. With `listen_options::wait_for_descriptors` off it fails at once, with
+    /// `std::errc::too_many_files_open` and the like, and whoever tries again waits a little before.
+    ///
+    /// Cancellation, at any time: no connection is lost.
     auto accept() noexcept {
         return detail::socket_operation<accept_request>(accept_request(state_, nullptr));
     }

@@ -6,7 +6,6 @@
 #endif
 #if !defined(_WIN32)
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <sys/time.h>
 #endif
 
@@ -146,34 +145,7 @@ REACTOR_TEST("a wait for both directions takes the place of a read and of a writ
     });
 }
 
-#if !defined(_WIN32)  // where there is no limit to lower
-REACTOR_TEST("out of descriptors, accept says so, and goes on when some are free again") {
-    run(kind, [&](io_context& ctx) -> task<> {
-        tcp::acceptor acceptor(ctx);
-        acceptor.listen(any_port()).value();
-        auto peer = blocking_connect(acceptor.local_endpoint());
-        until_readable(descriptor_of(acceptor.native_handle()));
-        rlimit before{};
-        ::getrlimit(RLIMIT_NOFILE, &before);
-        rlimit tight = before;
-        const int next = ::dup(0);
-        ::close(next);
-        tight.rlim_cur = static_cast<rlim_t>(next);
-        ::setrlimit(RLIMIT_NOFILE, &tight);
-        auto [ec, none] = co_await with_timeout(acceptor.accept(), 5s);
-        auto [ec2, none2] = co_await with_timeout(acceptor.accept(), 5s);
-        ::setrlimit(RLIMIT_NOFILE, &before);
-        CHECK(ec == std::errc::too_many_files_open);
-        CHECK(ec2 == std::errc::too_many_files_open);
-        CHECK_FALSE(none.is_open());
-        auto [ec3, accepted] = co_await with_timeout(acceptor.accept(), 5s);
-        CHECK_FALSE(ec3);
-        CHECK(peer.send("hi") == 0);
-        std::array<char, 4> buffer;
-        CHECK((co_await accepted.read_some(buffer)).value() == 2);
-    });
-}
-
+#if !defined(_WIN32)
 REACTOR_TEST("a timer signal every 100 us disturbs nothing") {
     struct sigaction action{};
     struct sigaction before{};

@@ -119,6 +119,11 @@ struct socket_state {
     bool reports_remaining : 1 = false;
     /// See detail::learn_what_is_left.
     std::uint8_t blocked_exact_reads : 2 = 0;
+    /// Of an acceptor: an accept for which the system has no descriptor fails, instead of waiting.
+    bool tells_of_shortage : 1 = false;
+    /// How often, modulo 8, somebody has asked what is pending to end, or has opened the socket
+    /// anew: for who is between two operations then.
+    std::uint8_t interruptions : 3 = 0;
     detail::try_backoff backoff{};     ///< see `announced`
     std::uint16_t lost_with : 14 = 0;  ///< see operation::tell_loss
     std::uint32_t reactor_data = 0;    ///< the reactor's own; zero in a new socket

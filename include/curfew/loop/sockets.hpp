@@ -38,6 +38,7 @@ public:
     void opened(socket_state& socket, platform::socket_handle handle) noexcept {
         socket.handle = handle;
         socket.was_open = true;
+        ++socket.interruptions;
         socket.lost_with = 0;
         socket.worth_trying = reaper_.reactor->initially_worth_trying();
     }
