@@ -23,7 +23,7 @@ task<std::error_code> accept_one(tcp::acceptor& acceptor) {
     co_return (co_await acceptor.accept()).error();
 }
 
-#if !defined(_WIN32)
+#if defined(TEST_HAS_NO_DESCRIPTORS)
 /// Connections that wait in the queue of a listener, and have sent a byte each.
 std::vector<blocking_socket> call(const tcp::acceptor& acceptor, std::size_t count) {
     std::vector<blocking_socket> callers;
@@ -87,7 +87,7 @@ private:
 
 }  // namespace
 
-#if !defined(_WIN32)
+#if defined(TEST_HAS_NO_DESCRIPTORS)
 REACTOR_TEST("out of descriptors, an accept waits without spinning, and goes on by itself") {
     const honest_system now;  // what is ready for nothing takes turns, too
     watched on(kind);
