@@ -8,6 +8,7 @@
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -160,6 +161,25 @@ REACTOR_TEST("out of descriptors, an accept ends as others do, whenever that is"
                 CHECK((co_await with_timeout(accepting, 10s)).data == how.expected);
             });
         }
+}
+
+REACTOR_TEST("a cancel that comes between two tries of an accept ends it") {
+    run(kind, [](io_context& ctx) -> task<> {
+        tcp::acceptor acceptor(ctx);
+        acceptor.listen(any_port()).value();
+        const auto callers = call(acceptor, 1);
+        const no_descriptors none;
+        auto accepting = ctx.spawn(accept_one(acceptor));
+        co_await sleep_for(100us);
+        auto cancelling = ctx.spawn([](tcp::acceptor& which) -> task<> {
+            co_await sleep_for(10us);
+            which.cancel();
+        }(acceptor));
+        co_await yield();
+        std::this_thread::sleep_for(10ms);  // so that the sleep and the pause end in one turn
+        CHECK((co_await with_timeout(accepting, 5s)).data == errc::canceled);
+        co_await cancelling;
+    });
 }
 
 REACTOR_TEST("out of descriptors, limits on an accept hold, and lose no connection") {

@@ -16,6 +16,7 @@
 #include "../core/cancellation.hpp"
 #include "../core/operation.hpp"
 #include "../core/outcome.hpp"
+#include "../core/promise.hpp"
 #include "../core/socket_reference.hpp"
 #include "../core/socket_state.hpp"
 #include "../core/suspension.hpp"
