@@ -1,6 +1,7 @@
 // Local sockets: connections and datagrams between programs of one machine, whose names are paths
 // (AF_UNIX). They are as fast as pipes, go both ways, know who is at the other end, and hand
-// descriptors over.
+// descriptors over. (Connections, acceptors and datagrams stand in one file because they share names,
+// credentials and the handing over, and little else is in here.)
 #pragma once
 
 #include <cstddef>

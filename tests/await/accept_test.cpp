@@ -163,7 +163,7 @@ REACTOR_TEST("out of descriptors, an accept ends as others do, whenever that is"
         }
 }
 
-REACTOR_TEST("a cancel that comes between two tries of an accept ends it") {
+REACTOR_TEST("a cancel ends an accept that waits for a descriptor") {
     run(kind, [](io_context& ctx) -> task<> {
         tcp::acceptor acceptor(ctx);
         acceptor.listen(any_port()).value();
