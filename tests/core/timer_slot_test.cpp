@@ -113,7 +113,7 @@ TEST_CASE("another deadline is a crowd's one when there are more of it") {
 }
 
 TEST_CASE("a crowd takes another one of its deadline as older nodes, and of no other") {
-    filled from, to, third;
+    filled third, to, from;  // who takes outlives whose nodes it takes
     from.add(few, 7);
     to.add(few, 7);
     CHECK(to.slot.take_crowd(from.slot));

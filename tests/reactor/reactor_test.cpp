@@ -268,7 +268,8 @@ REACTOR_TEST(
             if (i % 6 == 5) group.cancel();
             if (i % 8 == 1) {
                 auto again = tcp::socket::adopt(c, server.release());
-                (co_await with_timeout(again.value().wait(writable), 1s)).value();
+                // (Who does not read may have left no room.)
+                (void)co_await with_timeout(again.value().wait(writable), 20ms);
             }
             if (i % 9 == 0) {  // opened again while there may be something to reap
                 blocking_listener listener;

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include "support/fatal.hpp"
 #include "support/loop.hpp"
 
 using namespace test;
