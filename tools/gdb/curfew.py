@@ -91,6 +91,7 @@ MEMBERS = {
 SUSPENSIONS = [
     ("operation_suspension", None),  # the operation says what it is
     ("read_steps<.*>::reading", None),
+    ("accept_steps::accepting", None),
     (r"next_turn::.*::kind", "read"),  # of a buffered stream
     ("start_suspension", ""),
     ("sleep_awaiter::sleeping", "sleep"),
