@@ -235,7 +235,7 @@ REACTOR_TEST(
     const auto program = [](io_context& c, int times) -> task<> {
         const auto read = [](tcp::socket& from, std::chrono::microseconds limit,
                              on_timeout how) -> task<> {
-            std::array<char, 64> buffer;
+            std::array<char, 4096> buffer;
             while ((co_await with_timeout(from.read_some(buffer), limit, how)).ok()) {}
         };
         const auto write = [](tcp::socket& to) -> task<> {
