@@ -240,7 +240,8 @@ REACTOR_TEST(
         };
         const auto write = [](tcp::socket& to) -> task<> {
             const std::string text(100'000, 'x');
-            while ((co_await with_timeout(write_all(to, text), 1ms)).ok()) {}
+            for (int n = 0; n < 10; ++n)  // who reads may keep up for ever
+                if ((co_await with_timeout(write_all(to, text), 1ms)).error()) break;
         };
         for (int i = 0; i < times; ++i) {
             auto [client, server] = co_await test::connect(c);
