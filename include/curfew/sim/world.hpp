@@ -1,7 +1,5 @@
 // A simulated world: hosts with a context each, the links between them, and what happens when.
 //
-// (It is long because most of it is what tests call.)
-//
 // A world belongs to one thread, in which all of it runs, one thing after the other. Its time
 // stands still while a host works (other than by what each step is said to cost), and jumps to what
 // happens next when none has anything to do: hosts that wait cost nothing, however long.
@@ -12,9 +10,7 @@
 #include <exception>
 #include <functional>
 #include <sstream>
-#include <stdexcept>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -22,182 +18,15 @@
 #include "../platform/std_chrono.hpp"
 #include "../platform/std_memory.hpp"
 #include "../reactor/reactor.hpp"
-#include "../task.hpp"
 #include "../task_tree.hpp"
 #include "choice.hpp"
+#include "host.hpp"
 #include "kernel/machine.hpp"
-
-#if !defined(CURFEW_SIM_PLATFORM)
-#error "a simulation is compiled with CURFEW_PLATFORM_HEADER=\"<curfew/sim/platform.hpp>\""
-#endif
+#include "link.hpp"
 
 CURFEW_SYSTEM_HEADER
 
 namespace curfew::sim {
-
-class world;
-class host;
-
-/// What was expected of a world did not come true.
-class failure : public std::runtime_error {
-public:
-    using std::runtime_error::runtime_error;
-};
-
-/// From one host to another, and not back: `user >> shop`.
-struct direction {
-    host& from;  ///< Who sends.
-    host& to;    ///< Who receives.
-};
-
-/// A computer in the world, with one process on it that has one context. Made by `world::host`.
-class host final : event {
-public:
-    host(const host&) = delete;
-    host& operator=(const host&) = delete;
-    ~host() { end(); }
-
-    /// By which others look it up.
-    const std::string& name() const noexcept { return name_; }
-
-    /// The context of the process that runs there; there is none while the host is down.
-    io_context& context() {
-        if (!context_) throw failure("the host " + name_ + " is down");
-        return *context_;
-    }
-
-    /// Starts a task there, for which the world waits: see `world::run`.
-    template <class Work>
-    void spawn(Work work) {
-        const on_machine here(machine_);
-        context().spawn(awaited(unfinished(world_), std::move(work)));
-        wake();
-    }
-
-    /// The process ends: its tasks are destroyed where they are, and the system closes its sockets,
-    /// as it does for a process that is killed.
-    void kill() { end(); }
-
-    /// As if the power went: silence. Others learn nothing.
-    void power_off() {
-        machine_.sockets.power_off();
-        end();
-    }
-
-    /// The process begins again, on a system that knows nothing of what was.
-    void boot();
-
-    /// It does nothing for so long, as a process that is stopped or a machine that is overloaded.
-    template <class Rep, class Period>
-    void pause(std::chrono::duration<Rep, Period> time);
-
-    /// How its clock runs.
-    sim::machine& clock() noexcept { return machine_; }
-    /// Its sockets and their limits, such as `most_descriptors`.
-    stack& sockets() noexcept { return machine_.sockets; }
-
-    /// Whether a process runs there.
-    bool is_up() const noexcept { return context_ != nullptr; }
-
-    friend direction operator>>(host& from, host& to) noexcept { return {from, to}; }
-
-private:
-    friend class world;
-
-    host(world& in, std::string name, std::function<void(io_context&)> main);
-
-    /// Lives for as long as a task that the world waits for.
-    class unfinished {
-    public:
-        explicit unfinished(world& of) noexcept;
-        unfinished(unfinished&& other) noexcept : of_(std::exchange(other.of_, nullptr)) {}
-        ~unfinished();
-
-    private:
-        world* of_;
-    };
-
-    template <class Result>
-    static task<> awaited(unfinished, task<Result> work) {
-        co_await std::move(work);
-    }
-    template <class Function>
-    static task<> awaited(unfinished, Function function) {
-        co_await function();
-    }
-
-    void wake();
-    void plan_turn(nanoseconds at);
-    void take_turn();
-
-    void end() {
-        if (!context_) return;
-        const on_machine here(machine_);
-        context_.reset();
-    }
-
-    world& world_;
-    std::string name_;
-    std::function<void(io_context&)> main_;
-    sim::machine machine_;
-    std::unique_ptr<io_context> context_;
-    nanoseconds stopped_until_ = 0;
-    bool in_turn_ = false;
-};
-
-/// How packets fare between two hosts, in one direction or both.
-class link {
-public:
-    /// Most packets take little more than the least time; a few nearly the most.
-    template <class Least, class Most>
-    link& latency(Least least, Most most) {
-        return each([&](link_options& way) {
-            way.least_latency = std::chrono::nanoseconds(least).count();
-            way.most_latency = std::chrono::nanoseconds(most).count();
-        });
-    }
-    /// All the same time.
-    template <class Time>
-    link& latency(Time time) {
-        return latency(time, time);
-    }
-    /// Probabilities, from 0 to 1.
-    link& loss(double p) {
-        return each([&](link_options& way) { way.loss = p; });
-    }
-    /// That a packet comes twice.
-    link& duplicate(double p) {
-        return each([&](link_options& way) { way.duplicate = p; });
-    }
-    /// That it comes later than some that are sent after it.
-    link& reorder(double p) {
-        return each([&](link_options& way) { way.reorder = p; });
-    }
-    /// Bytes a second; 0: without limit.
-    link& rate(std::uint64_t bytes) {
-        return each([&](link_options& way) { way.rate = bytes; });
-    }
-    /// Bytes that wait for the rate, before others are lost.
-    link& queue(std::size_t bytes) {
-        return each([&](link_options& way) { way.queue = bytes; });
-    }
-    /// Bytes of the largest packet.
-    link& mtu(std::uint32_t bytes) {
-        return each([&](link_options& way) { way.mtu = bytes; });
-    }
-
-private:
-    friend class world;
-    explicit link(std::vector<link_options*> ways) noexcept : ways_(std::move(ways)) {}
-
-    template <class Set>
-    link& each(Set set) {
-        for (link_options* way : ways_) set(*way);
-        return *this;
-    }
-
-    std::vector<link_options*> ways_;
-};
 
 /// How long a world goes on at the most.
 struct bound_of_run {
@@ -426,6 +255,7 @@ private:
 
     int call_later(machine& who, nanoseconds after, void (*does)(void*) noexcept,
                    void* argument) noexcept override {
+        std::erase_if(laters_, [](const auto& each) { return each->at == never; });  // are over
         laters_.push_back(std::make_unique<later>(who, does, argument));
         events_.plan(*laters_.back(), wire_.now() + after);
         return 0;
@@ -482,7 +312,7 @@ inline host::host(world& in, std::string name, std::function<void(io_context&)> 
 inline void host::boot() {
     if (context_) throw failure("the host " + name_ + " is up already");
     const on_machine here(machine_);
-    machine_.sockets.power_on();
+    if (!machine_.sockets.powered()) machine_.sockets.power_on();
     context_ = std::make_unique<io_context>(reactor_kind::poll);
     if (main_) main_(*context_);
     wake();
@@ -512,6 +342,7 @@ inline void host::plan_turn(nanoseconds when) {
 /// if something has happened meanwhile, or when the earliest limit is over.
 inline void host::take_turn() {
     if (!context_) return;
+    if (world_.wire_.now() < stopped_until_) return plan_turn(stopped_until_);
     const on_machine here(machine_);
     in_turn_ = true;
     machine_.changed = false;

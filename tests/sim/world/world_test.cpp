@@ -123,4 +123,69 @@ TEST_CASE("who is killed ends its connections, and whose power goes does not") {
     }
 }
 
+TEST_CASE("a clock that drifts says so, and its limits are never early by it") {
+    for (const double by : {200e-6, -200e-6, 0.25}) {
+        CAPTURE(by);
+        sim::seeded_chooser choices(1);
+        sim::world w(choices);
+        sim::host& user = w.host("user");
+        user.clock().drift(by);
+        user.spawn([]() -> task<> {
+            const auto begin = curfew::clock::now();
+            CHECK((co_await sleep_for(1h)).ok());
+            CHECK(curfew::clock::now() - begin >= 1h);
+            CHECK(curfew::clock::now() - begin < 1h + 1ms);
+        });
+        w.run({.time = 2h});
+        const double took = std::chrono::duration<double>(w.now()).count();
+        CHECK(took == doctest::Approx(3600 / (1 + by)).epsilon(1e-6));
+    }
+}
+
+TEST_CASE("a host that is stopped does nothing, and goes on then") {
+    sim::seeded_chooser choices(1);
+    sim::world w(choices);
+    sim::host& user = w.host("user");
+    std::vector<std::chrono::nanoseconds> beats;
+    user.spawn([](sim::world& in, std::vector<std::chrono::nanoseconds>& at) -> task<> {
+        for (int i = 0; i < 10; ++i) {
+            (void)co_await sleep_for(100ms);
+            at.push_back(in.now());
+        }
+    }(w, beats));
+    w.at(250ms, [&] { user.pause(2s); });
+    w.run();
+    REQUIRE(beats.size() == 10);
+    CHECK(beats[1] < 250ms);
+    CHECK(beats[2] >= 2250ms);
+    CHECK(beats[2] < 2260ms);
+    CHECK(beats[3] < 2360ms);
+}
+
+TEST_CASE("a process that is killed and begins again finds its port lingering, and takes it") {
+    sim::seeded_chooser choices(1);
+    sim::world w(choices);
+    sim::host& server = w.host("server", [](io_context& ctx) { ctx.spawn(serve(ctx)); });
+    const auto call = []() -> task<std::error_code> {
+        auto [ec, socket] = co_await tcp::connect("server", 7);
+        if (ec) co_return ec;
+        std::array<char, 4> buffer{};
+        if (const auto [failed, n] = co_await write_all(socket, "ping"); failed) co_return failed;
+        co_return (co_await with_timeout(socket.read_exactly(buffer), 10s)).error();
+    };
+    std::error_code first, second;
+    w.at(2s, [&] {
+        server.kill();
+        server.boot();
+    });
+    w.host("user").spawn([&]() -> task<> {
+        first = co_await call();
+        (void)co_await sleep_for(3s);
+        second = co_await call();
+    });
+    w.run({.time = 60s});
+    CHECK_FALSE(first);
+    CHECK_FALSE(second);
+}
+
 }  // namespace

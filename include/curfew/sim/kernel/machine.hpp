@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <utility>
 #include <vector>
 
 #include "../../config.hpp"
@@ -37,43 +36,38 @@ protected:
 
 class machine {
 public:
-    machine(network& wire, time_keeper& by) noexcept : sockets(wire), wire_(wire), keeper_(by) {
-        sockets.on_change = [](void* self) { static_cast<machine*>(self)->changed = true; };
-        sockets.on_change_argument = this;
-    }
+    machine(network& wire, time_keeper& by) noexcept : sockets(wire), wire_(wire), keeper_(by) {}
     machine(const machine&) = delete;
     machine& operator=(const machine&) = delete;
 
     stack sockets;
-    /// Something that a wait would find may have happened since it was last cleared.
+    /// Something that a wait would find may have happened since it was last cleared. (Who has time
+    /// go by sets it: see stack::on_change.)
     bool changed = false;
 
     // Time
     // -----------------------------------------------------------------------------------------
 
-    /// The machine's own time. What it does takes some: see `spend`.
-    nanoseconds now() const noexcept { return own_time(wire_.now()) + spent_; }
+    /// The machine's own time.
+    nanoseconds now() const noexcept { return own_time(wire_.now()); }
 
-    /// So much faster than the world's clock (200e-6: 200 microseconds a second), from here on.
+    /// So much faster than the world's clock (200e-6: 200 microseconds a second), from here on; to
+    /// the millionth.
     void drift(double by) noexcept {
-        own_begin_ = own_time(wire_.now());
+        own_begin_ = now();
         world_begin_ = wire_.now();
-        drift_ = static_cast<nanoseconds>(by * 1e12);
+        drift_ = static_cast<nanoseconds>(by * million + (by < 0 ? -0.5 : 0.5));
     }
 
     /// The world's time at which the machine's clock says `own`, or just after.
     nanoseconds world_time(nanoseconds own) const noexcept {
         if (own == never) return never;
         const nanoseconds passed = own - own_begin_;
-        nanoseconds there = world_begin_ + passed - part(passed);
+        const nanoseconds rate = million + drift_;  // of its own for a million of the world's
+        nanoseconds there = world_begin_ + passed / rate * million + passed % rate * million / rate;
         while (own_time(there) < own) ++there;
         return there;
     }
-
-    /// What it does takes time while the world's stands still; the world catches up with it before
-    /// it goes on.
-    void spend(nanoseconds time) noexcept { spent_ += time; }
-    nanoseconds take_spent() noexcept { return std::exchange(spent_, 0); }
 
     void wait(nanoseconds most) noexcept {
         keeper_.wait(*this, most == never ? never : world_time(now() + most));
@@ -84,10 +78,11 @@ public:
     std::vector<address> look_up(const char* host) noexcept { return keeper_.look_up(host); }
 
 private:
+    static constexpr nanoseconds million = 1'000'000;
+
     /// What the drift makes of a time.
     nanoseconds part(nanoseconds time) const noexcept {
-        return time / 1'000'000 * (drift_ / 1'000'000) +
-               time % 1'000'000 * (drift_ / 1'000'000) / 1'000'000;
+        return time / million * drift_ + time % million * drift_ / million;
     }
     nanoseconds own_time(nanoseconds world) const noexcept {
         const nanoseconds passed = world - world_begin_;
@@ -96,8 +91,7 @@ private:
 
     network& wire_;
     time_keeper& keeper_;
-    nanoseconds spent_ = 0;
-    nanoseconds drift_ = 0;  // 1e-12
+    nanoseconds drift_ = 0;  // millionths
     nanoseconds world_begin_ = 0;
     nanoseconds own_begin_ = second;  // no clock says 0: that would be before all others
 };
