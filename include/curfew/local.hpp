@@ -1,7 +1,6 @@
 // Local sockets: connections and datagrams between programs of one machine, whose names are paths
 // (AF_UNIX). They are as fast as pipes, go both ways, know who is at the other end, and hand
-// descriptors over. (Connections, acceptors and datagrams stand in one file because they share names,
-// credentials and the handing over, and little else is in here.)
+// descriptors over.
 #pragma once
 
 #include <cstddef>
@@ -16,153 +15,16 @@
 #include "await/call_requests.hpp"
 #include "descriptor_base.hpp"
 #include "io_context.hpp"
+#include "local/descriptors.hpp"
+#include "local/endpoint.hpp"
 #include "stream_socket.hpp"
 
 CURFEW_SYSTEM_HEADER
 
-namespace curfew::detail {
-
-template <class Base>
-class local_socket;
-
-}  // namespace curfew::detail
-
 namespace curfew::local {
-
-/// The name of a local socket: a path, or on Linux an abstract name, which is in no file system. The
-/// default one stands for "there is none".
-///
-/// A path is a file of the kind "socket", which `listen` and `bind` make and nobody removes: it is
-/// still there when the program has ended, and connecting to it is refused then. The next `listen`
-/// takes such a path over (see `listen_options`); `remove` is for who wants it to be gone.
-/// Who may connect is decided by the file's mode, so by the umask and by the directory it is in.
-class endpoint {
-public:
-    /// None.
-    endpoint() = default;
-
-    /// A path, at most 107 bytes of it (103 on systems other than Linux and Windows). One that is
-    /// longer, or has a zero byte inside, gives no endpoint, and whoever is given that says
-    /// `std::errc::invalid_argument`.
-    explicit endpoint(std::string_view path) noexcept {
-        if (path.find('\0') == path.npos) assign("", path);
-    }
-
-    /// An abstract name, at most 106 bytes of any values. It is there for as long as its socket.
-    /// Elsewhere than on Linux using it is an error.
-    static endpoint abstract(std::string_view name) noexcept {
-        endpoint made;
-        made.assign(std::string_view("", 1), name);
-        return made;
-    }
-
-    /// What the platform has said.
-    explicit endpoint(const platform::local_name& raw) noexcept : raw_(raw) {}
-
-    /// True where there is no endpoint: of sockets that are bound to no name, most of all.
-    bool is_unspecified() const noexcept { return raw_.size == 0; }
-    /// Whether it is an abstract name, and no path.
-    bool is_abstract() const noexcept { return raw_.size > 0 && raw_.text[0] == '\0'; }
-
-    /// The path, or the abstract name without the zero before it.
-    std::string_view name() const noexcept {
-        const std::size_t before = is_abstract() ? 1 : 0;
-        return {raw_.text + before, raw_.size - before};
-    }
-
-    /// The path, or "@" and the abstract name; empty for no endpoint.
-    std::string to_string() const {
-        return is_abstract() ? "@" + std::string(name()) : std::string(name());
-    }
-
-    /// Removes the file that this path names, if it is a socket (else `std::errc::not_a_socket`).
-    /// `std::errc::no_such_file_or_directory` if there is none. Nobody can connect any more then,
-    /// though an acceptor may be open there. Of an abstract name there is nothing to remove.
-    optional_result remove() const noexcept {
-        if (is_unspecified()) return std::make_error_code(std::errc::invalid_argument);
-        const int error = platform::remove_name(raw_);
-        return error ? optional_result(detail::system_error(error)) : optional_result();
-    }
-
-    /// The form in which the platform takes it.
-    const platform::local_name& raw() const noexcept { return raw_; }
-    /// The same, to be written by the platform.
-    platform::local_name& raw() noexcept { return raw_; }
-
-    friend bool operator==(const endpoint& a, const endpoint& b) noexcept {
-        return a.raw_.size == b.raw_.size &&
-               std::memcmp(a.raw_.text, b.raw_.text, a.raw_.size) == 0;
-    }
-
-private:
-    void assign(std::string_view first, std::string_view rest) noexcept {
-        if (first.size() + rest.size() > sizeof raw_.text) return;
-        if (!first.empty()) std::memcpy(raw_.text, first.data(), first.size());
-        if (!rest.empty()) std::memcpy(raw_.text + first.size(), rest.data(), rest.size());
-        raw_.size = static_cast<std::uint8_t>(first.size() + rest.size());
-    }
-
-    platform::local_name raw_;
-};
 
 /// Who made the other end of a connection: see `socket::peer_credentials`.
 using credentials = platform::credentials;
-
-/// Descriptors that have come with what was received. They are this object's, which closes them,
-/// until they are taken out.
-class descriptors {
-public:
-    /// What the platform calls a descriptor.
-    using native_handle_type = platform::socket_handle;
-
-    descriptors() noexcept = default;
-    descriptors(descriptors&& other) noexcept { take(other); }
-    descriptors& operator=(descriptors&& other) noexcept {
-        if (this != &other) {
-            clear();
-            take(other);
-        }
-        return *this;
-    }
-    ~descriptors() { clear(); }
-
-    /// How many have come.
-    std::size_t size() const noexcept { return size_; }
-    /// Whether none has come.
-    bool empty() const noexcept { return size_ == 0; }
-
-    /// The descriptor, still this object's; `platform::invalid_socket` if it has been released.
-    native_handle_type operator[](std::size_t index) const noexcept {
-        CURFEW_ASSERT(index < size_);
-        return all_[index];
-    }
-
-    /// Gives a descriptor away; it is the caller's to close. It blocks or not as it did with whoever
-    /// sent it, and is to be closed on exec.
-    native_handle_type release(std::size_t index) noexcept {
-        CURFEW_ASSERT(index < size_);
-        return std::exchange(all_[index], platform::invalid_socket);
-    }
-
-    /// Closes those that have not been released.
-    void clear() noexcept {
-        for (std::size_t i = 0; i < size_; ++i)
-            if (all_[i] != platform::invalid_socket) platform::close(all_[i]);
-        size_ = 0;
-    }
-
-private:
-    template <class Base>
-    friend class detail::local_socket;
-
-    void take(descriptors& other) noexcept {
-        size_ = std::exchange(other.size_, 0);
-        for (std::size_t i = 0; i < size_; ++i) all_[i] = other.all_[i];
-    }
-
-    std::size_t size_ = 0;
-    native_handle_type all_[platform::max_descriptors];  // `size_` of them
-};
 
 /// How an acceptor, or a datagram socket, gets its name.
 struct bind_options {
@@ -208,10 +70,10 @@ public:
                                : local::endpoint();
     }
 
-    /// Who is at the other end: the process that has connected, has called `listen`, or has made the
-    /// pair, and the user it ran as then. What a system does not tell is -1. It holds when the peer
-    /// has gone or has become another user since; but the number of a process that has ended may be
-    /// another one's by now. `errc::not_supported` where the system tells nothing.
+    /// Who is at the other end: the process that has connected, has called `listen`, or has made
+    /// the pair, and the user it ran as then. What a system does not tell is -1. It holds when the
+    /// peer has gone or has become another user since; but the number of a process that has ended
+    /// may be another one's by now. `errc::not_supported` where the system tells nothing.
     result<local::credentials> peer_credentials() const noexcept {
         if (!this->is_open()) return errc::closed;
         local::credentials peer;
@@ -246,9 +108,9 @@ public:
     requires buffer_source<Source, mutable_buffer>
     auto receive_descriptors(Source&& buffer, local::descriptors& received) noexcept {
         received.clear();
-        return socket_operation<receive_with_request>(
-            {this->state_, mutable_buffer(std::forward<Source>(buffer)), received.all_,
-             received.size_});
+        return socket_operation<receive_with_request>({this->state_,
+                                                       mutable_buffer(std::forward<Source>(buffer)),
+                                                       received.all_, received.size_});
     }
 
 protected:

@@ -9,7 +9,7 @@ cmake_minimum_required(VERSION 3.25)
 set(layers
     "^config\\.hpp$"
     "^platform/"
-    "^(error|result|buffer)\\.hpp$|^ip/"
+    "^(error|result|buffer)\\.hpp$|^(ip|local)/"
     "^core/"
     "^frame_resource\\.hpp$"  # public, and what stands below builds on it
     "^reactor/"
