@@ -288,10 +288,11 @@ private:
     /// What is seldom due: sockets that are gone, coroutines that gave way, exceptions that nobody
     /// joins.
     CURFEW_COLD void do_chores() {
-        sockets_.free_drained();
+        const unsigned due = queued.slow;
         queued.slow &= ~(queues::has_ready | queues::has_chores |
                          (queued.ticking.empty() ? queues::has_ticking : 0));
-        tasks_.report_failure();
+        if (due & queues::has_draining) sockets_.free_drained();
+        if (due & queues::has_chores) tasks_.report_failure();
     }
 
     // 2. Who is ready --------------------------------------------------------------------------
