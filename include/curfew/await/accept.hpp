@@ -72,9 +72,7 @@ CURFEW_COLD inline bool is_shortage(int error) noexcept {
 class accept_steps : public operation {
 public:
     accept_steps(socket_state* on, platform::socket_address* who) noexcept
-        : operation(operation_kind::accept, readiness::readable, on), peer_(who), timer_(*this) {
-        describe_step();
-    }
+        : operation(operation_kind::accept, readiness::readable, on), peer_(who), timer_(*this) {}
     /// A connection that nobody will see is closed.
     ~accept_steps() {
         if (!pauses_ && progress == state::complete && result == outcome::success &&
