@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "support/effort.hpp"
 #include "support/loop.hpp"
 
 using namespace test;
@@ -101,6 +102,30 @@ REACTOR_TEST("many datagrams go and come in order, with few operations") {
             }
             CHECK(next == count);
         }
+    });
+}
+
+REACTOR_TEST("others have turns while very many datagrams are sent") {
+    const honest_system now;  // which has room for them
+    run(kind, [&](io_context& ctx) -> task<> {
+        auto a = bound(ctx);
+        auto nobody_reads = bound(ctx);
+        const numbered sent(scaled(20'000), nobody_reads.local_endpoint());
+        bool done = false;
+        std::size_t turns = 0;
+        auto others = ctx.spawn([](const bool& over, std::size_t& count) -> task<> {
+            while (!over) {
+                co_await yield();
+                ++count;
+            }
+        }(done, turns));
+        co_await yield();
+        const auto [ec, n] = co_await a.send_many(sent.list);
+        done = true;
+        CHECK_FALSE(ec);
+        CHECK(n == sent.list.size());
+        CHECK(turns >= n / 256 - 1);
+        co_await others;
     });
 }
 

@@ -163,8 +163,8 @@ public:
         return detail::socket_operation<detail::send_many_request>({state_, datagrams});
     }
 
-    /// Waits until a datagram has come, and receives as many as have come and there is room for. It
-    /// yields how many; each says where it came from, its size, and whether it was cut (which is no
+    /// Waits until a datagram has come, and receives as many as have come and there is room for, 256
+    /// at the most. It yields how many; each says where it came from, its size, and whether it was cut (which is no
     /// error of the whole). The list, and the room, must live until it has ended. Cancellation: no
     /// datagram is lost.
     ///

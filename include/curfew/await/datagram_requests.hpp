@@ -112,6 +112,10 @@ struct receive_path_request : operation_call, request_of<operation_kind::call>, 
     }
 };
 
+/// What one call of these requests moves at the most, before others have a turn: that takes a part
+/// of a millisecond.
+inline constexpr std::size_t datagrams_a_turn = 256;
+
 /// Sends all of the datagrams. However it ends, `done` of them have gone: that is counted with each
 /// call, since what a call has sent no cancellation takes back.
 struct send_many_request : operation_call, request_of<operation_kind::call> {
@@ -125,7 +129,12 @@ struct send_many_request : operation_call, request_of<operation_kind::call> {
     void describe(operation& op) const noexcept { op.call = this; }
     static platform::transfer make(const operation& op) {
         const auto& self = static_cast<const send_many_request&>(*op.call);
+        const std::size_t end = self.done + datagrams_a_turn;
         while (self.done < self.list.size()) {
+            if (self.done >= end) {
+                self.turn_is_over = true;
+                break;
+            }
             platform::datagram next[platform::datagrams_at_once];
             std::size_t count = 0;
             for (const auto& each : self.list.subspan(self.done)) {
@@ -146,7 +155,7 @@ struct send_many_request : operation_call, request_of<operation_kind::call> {
     }
 };
 
-/// Receives what has come, once there is something.
+/// Receives what has come, once there is something, and no more than others can wait for.
 struct receive_many_request : operation_call, request_of<operation_kind::call>, yields_count {
     std::span<udp::incoming_datagram> list;
 
@@ -156,6 +165,7 @@ struct receive_many_request : operation_call, request_of<operation_kind::call>, 
     void describe(operation& op) const noexcept { op.call = this; }
     static platform::transfer make(const operation& op) {
         auto rest = static_cast<const receive_many_request&>(*op.call).list;
+        if (rest.size() > datagrams_a_turn) rest = rest.first(datagrams_a_turn);
         std::size_t done = 0;
         while (!rest.empty()) {
             platform::datagram next[platform::datagrams_at_once];

@@ -72,8 +72,11 @@ struct operation_call {
     /// Makes the call, without blocking; "would block" where there is nothing (any more). It may be
     /// made any number of times, until it is done, fails, or is cancelled in between.
     platform::transfer (*make)(const operation&);
-    const char* name;  ///< in reports: "read"
+    const char* name;     ///< in reports: "read"
     bool nothing_is_eof;  ///< a call that has moved no byte has found the end of a stream
+    /// Set by a call that is not done, although it could go on: it is made again when others have
+    /// had a turn.
+    mutable bool turn_is_over = false;
 };
 
 /// A request to the system and its result, inside the awaiter of who has made it: it does not move
@@ -82,28 +85,28 @@ struct operation : detail::suspension {
     /// How far it is.
     enum class state : std::uint8_t { idle, pending, complete };
 
-    socket_state* socket;  ///< of which socket
+    socket_state* socket;                   ///< of which socket
     union {                                 // each belongs to some kinds of operations only
-        std::size_t offset;  ///< read, write: done of buffers[0]
+        std::size_t offset;                 ///< read, write: done of buffers[0]
         platform::socket_address* address;  ///< connect, receive_from, send_to; may be null
-        platform::socket_handle accepted;  ///< accept, with success
-        const operation_call* call;  ///< call
+        platform::socket_handle accepted;   ///< accept, with success
+        const operation_call* call;         ///< call
     };
     std::size_t transferred;  ///< how many bytes it has moved
     union {
         const platform::buffer* buffers;  ///< all others: to be filled or sent
-        platform::socket_address* peer;  ///< accept: where to say who has connected; may be null
+        platform::socket_address* peer;   ///< accept: where to say who has connected; may be null
     };
     std::uint32_t buffer_count;  ///< how many are left of `buffers`
     union {
-        int error;  ///< once complete: with outcome::system, else not set
+        int error;                   ///< once complete: with outcome::system, else not set
         std::uint32_t reactor_data;  ///< while pending: the reactor's own
     };
-    operation_kind kind;  ///< what it is to do
-    readiness interest;  ///< what the socket has to be ready for
-    bool single_transfer;  ///< a read or write with one buffer, done with any byte moved
-    bool ignore_short_reads;  ///< accept: of the new socket (one store sets these four)
-    bool exact = false;  ///< read or write: go on until the buffers are full or empty
+    operation_kind kind;           ///< what it is to do
+    readiness interest;            ///< what the socket has to be ready for
+    bool single_transfer;          ///< a read or write with one buffer, done with any byte moved
+    bool ignore_short_reads;       ///< accept: of the new socket (one store sets these four)
+    bool exact = false;            ///< read or write: go on until the buffers are full or empty
     state progress = state::idle;  ///< idle, pending, complete
     outcome result = outcome::success;  ///< once complete
     /// Why it was asked to end, set before anything else happens; `success`: it was not.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <utility>
 
 #include "../core/operation.hpp"
 #include "wait_failure.hpp"
@@ -200,6 +201,8 @@ inline bool attempt_accept(operation& op) noexcept {
 
 inline bool attempt_call(operation& op) noexcept {
     const platform::transfer made = op.call->make(op);
+    if (std::exchange(op.call->turn_is_over, false))
+        return false;  // the socket is as ready as before
     if (made.error && made.error != platform::message_too_long)
         return blocked_or_failed(op, made.error);
     if (!made.error && made.count == 0 && op.call->nothing_is_eof) return failed(op, outcome::eof);
