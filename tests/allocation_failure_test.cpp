@@ -144,7 +144,8 @@ ALLOCATION_TEST("accepting") {
               kind,
               [&](io_context& ctx) -> task<> {
                   tcp::acceptor acceptor(ctx);
-                  expect(acceptor.listen(any_port()).ec);
+                  // (By default an accept waits for memory, and nobody is told.)
+                  expect(acceptor.listen(any_port(), {.wait_for_descriptors = false}).ec);
                   // One that waits for its connection, and then connections that wait.
                   auto waiting = ctx.spawn(accept_one(acceptor));
                   co_await yield();
